@@ -1,0 +1,1 @@
+"""From Verilog to energy: synthesis, activity, timing, power, and the energy table."""

@@ -1,0 +1,1 @@
+"""Precision-scalable hardware: generators (`hw.rtl`) and test benches (`hw.tb`)."""

@@ -1,0 +1,1 @@
+"""Amaranth generators of multipliers and MACs, and their golden models."""
