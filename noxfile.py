@@ -1,0 +1,128 @@
+"""Sessions of the project: each picks an environment and calls the commands below it.
+
+`nox` alone runs the main job, from RTL to a trained, attacked and priced network. What follows
+`--` goes to the command of a single session: `nox -s train -- --seed 7`.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["main"]
+nox.options.reuse_venv = "yes"
+nox.options.error_on_missing_interpreters = True
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+BUILD = Path("build")
+TABLE = BUILD / "energy_table.json"
+RUN = Path("runs/digits")
+REPORT = BUILD / "report.html"
+
+
+def prepare(session: nox.Session, extras: str, *groups: str) -> None:
+    """Install the project, editable, with `extras` and dependency groups, at tested versions."""
+    needs = nox.project.dependency_groups(PROJECT, *groups)
+    session.install("-q", "-c", "constraints.txt", "-e", f".[{extras}]", *needs)
+
+
+def rtl_steps(session: nox.Session, options: Sequence[str] = ()) -> None:
+    session.run("python", "-m", "hw.rtl.verilog", "--all", "--out", f"{BUILD / 'rtl'}")
+    session.run("python", "-m", "hw.tb.harness", "--build", f"{BUILD / 'sim'}", *options)
+
+
+def synth_steps(session: nox.Session, options: Sequence[str] = ()) -> None:
+    session.run("python", "-m", "hw.rtl.verilog", "--all", "--out", f"{BUILD / 'rtl'}", silent=True)
+    session.run(
+        "python", "-m", "flows.synth",
+        "--rtl", f"{BUILD / 'rtl'}", "--out", f"{BUILD / 'synth'}", *options,
+    )  # fmt: skip
+
+
+def energy_steps(session: nox.Session, options: Sequence[str] = ()) -> None:
+    session.run(
+        "python", "-m", "flows.measure",
+        "--synth", f"{BUILD / 'synth'}", "--out", f"{TABLE}", *options,
+    )  # fmt: skip
+
+
+def train_steps(session: nox.Session, options: Sequence[str] = ()) -> None:
+    table = ("--table", f"{TABLE}") if TABLE.exists() else ()
+    session.run(
+        "quanos", "train", "--preset", "digits", *table,
+        "--out", f"{RUN}", "--resume", "--overwrite", *options,
+    )  # fmt: skip
+
+
+def report_steps(session: nox.Session, options: Sequence[str] = ()) -> None:
+    table = ("--table", f"{TABLE}") if TABLE.exists() else ()
+    session.run("quanos", "report", f"{RUN}", *table, "--out", f"{REPORT}", *options)
+
+
+STAGES: tuple[Callable[[nox.Session], None], ...] = (
+    rtl_steps,
+    synth_steps,
+    energy_steps,
+    train_steps,
+    report_steps,
+)
+
+
+@nox.session(default=True)
+def main(session: nox.Session) -> None:
+    """The main job: RTL, test benches, synthesis, energy table, QUANOS training, report."""
+    prepare(session, "all")
+    for stage in STAGES:
+        stage(session)
+
+
+@nox.session
+def rtl(session: nox.Session) -> None:
+    """Elaborate the hardware and test it with cocotb."""
+    prepare(session, "hw")
+    rtl_steps(session, session.posargs)
+
+
+@nox.session
+def synth(session: nox.Session) -> None:
+    """Synthesize every MAC; print cells, area and critical path."""
+    prepare(session, "hw,flows")
+    synth_steps(session, session.posargs)
+
+
+@nox.session
+def energy(session: nox.Session) -> None:
+    """Measure the energy table anew."""
+    prepare(session, "hw,flows")
+    synth_steps(session)
+    energy_steps(session, session.posargs)
+
+
+@nox.session
+def train(session: nox.Session) -> None:
+    """Train with QUANOS on the embedded digits, with its baselines, and attack the result."""
+    prepare(session, "sw")
+    train_steps(session, session.posargs)
+
+
+@nox.session
+def report(session: nox.Session) -> None:
+    """Write the report of the last training run."""
+    prepare(session, "sw")
+    report_steps(session, session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Pass the tests."""
+    prepare(session, "all", "tests")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff and mypy."""
+    prepare(session, "all", "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
