@@ -1,0 +1,97 @@
+"""The cache of parsed Liberty files: reading one takes seconds, loading it from here a moment.
+
+JSON under the user's cache folder (or `QUANOS_CACHE`), keyed by the file's SHA-256 and `FORMAT`,
+which counts up whenever a Liberty file is read differently.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from functools import cache
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from flows.boolean import Function
+from flows.console import write_text
+from flows.library import Library
+from flows.lut import Lut
+
+FORMAT = 1
+
+
+def load(path: Path) -> Library:
+    """The library in `path`, from the cache if this very content was read before."""
+    raw = path.read_bytes()
+    digest = hashlib.sha256(raw).hexdigest()
+    cached = folder() / f"{digest[:32]}-{FORMAT}.json"
+    try:
+        library: Library = _builder(Library)(json.loads(cached.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        from flows.liberty import read
+
+        library = read(raw, str(path), digest)
+        with contextlib.suppress(OSError):  # a read-only home only costs the time to parse again
+            write_text(cached, json.dumps(_encode(library), separators=(",", ":")))
+    return replace(library, path=path)
+
+
+def folder() -> Path:
+    """Where parsed libraries are kept."""
+    if own := os.environ.get("QUANOS_CACHE"):
+        return Path(own) / "liberty"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "quanos" / "liberty"
+
+
+def _encode(value: Any) -> Any:
+    """Dataclasses as lists of their fields, functions as text, arrays as lists."""
+    if isinstance(value, Function):
+        return value.text
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if is_dataclass(value):
+        return [_encode(getattr(value, f.name)) for f in fields(value)]
+    if isinstance(value, dict):
+        return {key: _encode(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_encode(item) for item in value]
+    return None if isinstance(value, Path) else value
+
+
+@cache
+def _builder(hint: Any) -> Callable[[Any], Any]:
+    """What turns `_encode`'s output back into a value of type `hint`."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        inner = _builder(next(a for a in arguments if a is not type(None)))
+        return lambda data: None if data is None else inner(data)
+    if hint is Function:
+        return Function
+    if hint is Lut:
+        return lambda data: Lut.of(*data)
+    if is_dataclass(hint) and isinstance(hint, type):
+        return _dataclass_builder(hint)
+    if origin is tuple and arguments[-1] is Ellipsis:
+        inner = _builder(arguments[0])
+        return lambda data: tuple([inner(item) for item in data])
+    if origin is dict:
+        inner = _builder(arguments[1])
+        return lambda data: {key: inner(item) for key, item in data.items()}
+    return tuple if origin is tuple else lambda data: data
+
+
+def _dataclass_builder(kind: type) -> Callable[[Any], Any]:
+    hints = get_type_hints(kind)
+    builders = [_builder(hints[f.name]) for f in fields(kind)]
+
+    def build(data: Any) -> Any:
+        return kind(*[builder(item) for builder, item in zip(builders, data, strict=True)])
+
+    return build
