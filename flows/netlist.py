@@ -195,7 +195,7 @@ class Netlist:
             for net in nets:
                 drive(net, f"input {port}")
         for x in self.instances:
-            for pin in usable(x, library, self.top).outputs:
+            for pin in _usable(x, library, self.top).outputs:
                 if pin in x.pins:
                     drive(x.pins[pin], f"cell {x.name}")
         for net, reader in self._readers(library):
@@ -216,7 +216,7 @@ class Netlist:
                 yield net, f"output {port}"
 
 
-def usable(instance: Instance, library: Library, top: str) -> Cell:
+def _usable(instance: Instance, library: Library, top: str) -> Cell:
     """The instance's cell; FlowError where the library has none of use under that name."""
     cell = library.cells.get(instance.cell)
     if cell is None:
@@ -236,7 +236,7 @@ def usable(instance: Instance, library: Library, top: str) -> Cell:
 
 
 class _Reader:
-    """Turns Yosys' bits into net numbers; the nets' names are the shortest that Yosys knows."""
+    """Turns Yosys' bits into net numbers, and gives every net the best of its names."""
 
     def __init__(self, path: str, data: Any, library: Library, top: str | None) -> None:
         modules = data["modules"]
@@ -247,13 +247,21 @@ class _Reader:
             raise FlowError(f"{path} has no module {name!r}; it has {', '.join(sorted(mapped))}.")
         self.path, self.top, self.module = path, name, modules[name]
         self.names: dict[int, str] = {}
-        for net, entry in sorted(self.module["netnames"].items(), key=_name_rank):
+        for net, entry in sorted(self.module["netnames"].items(), key=self._name_rank):
             for k, bit in enumerate(entry["bits"]):
                 if isinstance(bit, int):
                     offset = k + int(entry.get("offset", 0))
                     bus = len(entry["bits"]) > 1
                     self.names.setdefault(bit, f"{net}[{offset}]" if bus else net)
         self.number: dict[int, int] = {}
+
+    def _name_rank(self, item: tuple[str, dict[str, Any]]) -> tuple[int, int, str]:
+        """Inputs' names first, then outputs', then those of the source, then Yosys' own."""
+        name, entry = item
+        ports = ("input", "output")
+        direction = self.module["ports"].get(name, {}).get("direction")
+        rank = ports.index(direction) if direction in ports else 2 + entry.get("hide_name", 0)
+        return rank, len(name), name
 
     def netlist(self, kind: type[N]) -> N:
         ports = self.module["ports"]
@@ -299,9 +307,3 @@ class _Reader:
 
 def _is_library_cell(module: dict[str, Any], name: str, library: Library) -> bool:
     return name in library.cells or "blackbox" in module.get("attributes", {})
-
-
-def _name_rank(item: tuple[str, dict[str, Any]]) -> tuple[bool, int, str]:
-    """Names that the source gave before Yosys' own, short before long."""
-    name, entry = item
-    return bool(entry.get("hide_name", 0)), len(name), name

@@ -105,7 +105,7 @@ def read_saif(path: Path | str, netlist: Netlist) -> Saif:
     tree = _parse(text, str(path))
     if not tree or tree[0] != "SAIFILE":
         raise FlowError(f"{path} is no SAIF file.")
-    found = {key: value for key, value in _nets(tree)}
+    found = dict(_nets(tree))
     top = {name: counts for (where, name), counts in found.items() if where == netlist.top}
     names = top or {name: counts for (_, name), counts in found.items()}
     missing = [n for n in netlist.nets if n not in names and n not in CONSTANTS]
