@@ -5,8 +5,6 @@ Whoever changes what is read counts `flows.library_cache.FORMAT` up.
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -33,19 +31,12 @@ _OUTPUT_KINDS = ("combinational", "rising_edge", "falling_edge")
 _CONSTRAINTS = ("setup_rising", "setup_falling", "hold_rising", "hold_falling")
 
 
-def _text(raw: bytes, name: str) -> str:
-    try:
-        return (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8", "replace")
-    except (OSError, EOFError, zlib.error):
-        raise FlowError(f"{name} is a damaged gzip file; fetch it again.") from None
-
-
 def read(raw: bytes, name: str, sha256: str) -> Library:
-    """Parse Liberty text, gzip or plain; raises FlowError where it is none or not NLDM."""
+    """Parse Liberty text; raises FlowError where it is none or not NLDM."""
     from liberty.parser import parse_liberty
 
     try:
-        group = parse_liberty(_text(raw, name))
+        group = parse_liberty(raw.decode("utf-8", "replace"))
     except Exception as error:  # lark's exceptions share no useful base with the transformer's
         line = getattr(error, "line", None)
         where = f", line {line}" if isinstance(line, int) and line > 0 else ""

@@ -193,6 +193,7 @@ class Library:
 
     `slew_percent` are the lower and upper thresholds between which slews are measured (30 and 70
     in NanGate's libraries); all slews of a library, in and out, are between its own thresholds.
+    `sha256` is that of the file's text, decompressed.
     """
 
     name: str

@@ -1,15 +1,17 @@
 """The cache of parsed Liberty files: reading one takes seconds, loading it from here a moment.
 
-JSON under the user's cache folder (or `QUANOS_CACHE`), keyed by the file's SHA-256 and `FORMAT`,
-which counts up whenever a Liberty file is read differently.
+JSON under the user's cache folder (or `QUANOS_CACHE`), keyed by the SHA-256 of the file's
+text and `FORMAT`, which counts up whenever a Liberty file is read differently.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
@@ -20,7 +22,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import numpy as np
 
 from flows.boolean import Function
-from flows.console import write_text
+from flows.console import FlowError, write_text
 from flows.library import Library
 from flows.lut import Lut
 
@@ -29,18 +31,26 @@ FORMAT = 1
 
 def load(path: Path) -> Library:
     """The library in `path`, from the cache if this very content was read before."""
-    raw = path.read_bytes()
-    digest = hashlib.sha256(raw).hexdigest()
+    text = _plain(path)
+    digest = hashlib.sha256(text).hexdigest()
     cached = folder() / f"{digest[:32]}-{FORMAT}.json"
     try:
         library: Library = _builder(Library)(json.loads(cached.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
         from flows.liberty import read
 
-        library = read(raw, str(path), digest)
+        library = read(text, str(path), digest)
         with contextlib.suppress(OSError):  # a read-only home only costs the time to parse again
             write_text(cached, json.dumps(_encode(library), separators=(",", ":")))
     return replace(library, path=path)
+
+
+def _plain(path: Path) -> bytes:
+    raw = path.read_bytes()
+    try:
+        return gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    except (OSError, EOFError, zlib.error):
+        raise FlowError(f"{path} is a damaged gzip file; fetch it again.") from None
 
 
 def folder() -> Path:
