@@ -1,0 +1,205 @@
+"""Data sets as bytes resident in memory, and the shifts and flips of training in torch.
+
+`load_dataset("digits")` needs no file: scikit-learn ships the handwritten digits. The others are
+read from the files that their authors publish; see `data_formats`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from quanos.data_formats import Bytes, DataError, read_cifar, read_idx
+
+SPLIT_SEED = 2004  # the digits' train/test split is the same in every run, whatever its seed
+TEST_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images (N, C, H, W) as uint8 codes, labels (N,) as int64; image = code / full_scale."""
+
+    codes: Tensor
+    labels: Tensor
+    full_scale: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def device(self) -> torch.device:
+        return self.codes.device
+
+    def images(self, index: Tensor | slice = slice(None)) -> Tensor:
+        """Float images in [0, 1], shape (n, C, H, W)."""
+        return self.codes[index].float() / self.full_scale
+
+    def first(self, count: int) -> Split:
+        """The first `count` images, all of them for 0."""
+        end = count or len(self)
+        return Split(self.codes[:end], self.labels[:end], self.full_scale)
+
+    def to(self, device: torch.device | str) -> Split:
+        return Split(self.codes.to(device), self.labels.to(device), self.full_scale)
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """(images, labels) in order, `size` at a time."""
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            yield self.images(part), self.labels[part]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named data set: its training and test split and its number of classes."""
+
+    name: str
+    train: Split
+    test: Split
+    classes: int
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        _, channels, height, width = self.train.codes.shape
+        return channels, height, width
+
+    def to(self, device: torch.device | str) -> Dataset:
+        return Dataset(self.name, self.train.to(device), self.test.to(device), self.classes)
+
+
+def load_dataset(name: str, data_dir: Path | None = None) -> Dataset:
+    """The data set `name`, from `data_dir` or the default places.
+
+    Raises DataError for an unknown name, files that are not there (it says which files belong
+    where) or files that are damaged.
+    """
+    if name not in LOADERS:
+        raise DataError(f"data set {name!r} is unknown; there are {', '.join(LOADERS)}.")
+    return LOADERS[name](data_dir)
+
+
+def data_home() -> Path:
+    """Where downloads go: $QUANOS_DATA, else quanos in the user's cache folder."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("QUANOS_DATA") or cache / "quanos")
+
+
+def find(name: str, wanted: list[str], data_dir: Path | None, usual: tuple[Path, ...] = ()) -> Path:
+    """The first existing path `place / file` of the `wanted` files, over all places.
+
+    Places are `data_dir` and `data_dir/name` where a folder is given, else the usual ones.
+    """
+    homes = (data_dir,) if data_dir else (data_home(), Path("data"))
+    places = [place for home in homes for place in (home / name, home)]
+    places += [] if data_dir else list(usual)
+    for place in places:
+        for file in wanted:
+            if (place / file).exists():
+                return place / file
+    raise DataError(
+        f"data set {name} is not there: put {' or '.join(wanted)} into {places[0]}, name its folder"
+        " with --data-dir, or add --download where there is a network."
+    )
+
+
+def _split(images: Bytes, labels: Bytes, full_scale: int = 255) -> Split:
+    """Channels-first tensors of (N, H, W) or (N, C, H, W) arrays; the arrays may be read-only."""
+    codes = torch.from_numpy(np.array(images, np.uint8))
+    return Split(
+        codes if codes.ndim == 4 else codes[:, None],
+        torch.from_numpy(labels.astype(np.int64)),
+        full_scale,
+    )
+
+
+def _digits(data_dir: Path | None) -> Dataset:
+    """scikit-learn's 1797 handwritten digits, 8x8 with levels 0..16; stratified, fixed split."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    bunch = load_digits()
+    images, labels = bunch.images.astype(np.uint8), bunch.target.astype(np.uint8)
+    parts = train_test_split(
+        images, labels, test_size=TEST_SHARE, stratify=labels, random_state=SPLIT_SEED
+    )
+    return Dataset("digits", _split(parts[0], parts[2], 16), _split(parts[1], parts[3], 16), 10)
+
+
+IDX_FILES = tuple(
+    f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
+)
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # package dataset-fashion-mnist
+
+
+def _fashion_mnist(data_dir: Path | None) -> Dataset:
+    """Fashion-MNIST: 60,000 and 10,000 images of 28x28, ten classes."""
+    usual = (DEBIAN_FASHION_MNIST,)
+    paths = [find("fashion-mnist", [n, f"{n}.gz"], data_dir, usual) for n in IDX_FILES]
+    splits = []
+    for images_path, labels_path in (paths[:2], paths[2:]):
+        images, labels = read_idx(images_path), read_idx(labels_path)
+        if images.ndim != 3 or labels.shape != images.shape[:1] or labels.max(initial=0) > 9:
+            raise DataError(
+                f"{images_path} and {labels_path} do not belong together: shapes {images.shape} "
+                f"and {labels.shape}, labels up to {labels.max(initial=0)}; fetch them again."
+            )
+        splits.append(_split(images, labels))
+    return Dataset("fashion-mnist", splits[0], splits[1], 10)
+
+
+def _cifar10(data_dir: Path | None) -> Dataset:
+    """CIFAR-10: 50,000 and 10,000 colour images of 32x32, ten classes."""
+    source = find("cifar10", ["cifar-10-batches-bin", "cifar-10-binary.tar.gz"], data_dir)
+    batches = [f"data_batch_{number}.bin" for number in range(1, 6)]
+    train = read_cifar(source, batches, records=50_000, label_bytes=1, classes=10)
+    test = read_cifar(source, ["test_batch.bin"], records=10_000, label_bytes=1, classes=10)
+    return Dataset("cifar10", _split(*train), _split(*test), 10)
+
+
+def _cifar100(data_dir: Path | None) -> Dataset:
+    """CIFAR-100 with its hundred fine labels."""
+    source = find("cifar100", ["cifar-100-binary", "cifar-100-binary.tar.gz"], data_dir)
+    train = read_cifar(source, ["train.bin"], records=50_000, label_bytes=2, classes=100)
+    test = read_cifar(source, ["test.bin"], records=10_000, label_bytes=2, classes=100)
+    return Dataset("cifar100", _split(*train), _split(*test), 100)
+
+
+LOADERS: dict[str, Callable[[Path | None], Dataset]] = {
+    "digits": _digits,
+    "fashion-mnist": _fashion_mnist,
+    "cifar10": _cifar10,
+    "cifar100": _cifar100,
+}
+
+
+def random_shift(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
+    """Each image (B, C, H, W) moved by up to `pixels` in either direction, zeros coming in.
+
+    This is the usual crop out of an image padded with `pixels` zeros on every side.
+    """
+    if pixels == 0:
+        return images
+    count, _, height, width = images.shape
+    padded = functional.pad(images, [pixels] * 4)
+    offsets = torch.randint(0, 2 * pixels + 1, (2, count, 1), generator=generator)
+    offsets = offsets.to(images.device)
+    rows = offsets[0] + torch.arange(height, device=images.device)  # (B, H)
+    columns = offsets[1] + torch.arange(width, device=images.device)  # (B, W)
+    image = torch.arange(count, device=images.device)[:, None, None]
+    # Advanced indices on both sides of the channel slice put the channels last.
+    picked = padded[image, :, rows[:, :, None], columns[:, None, :]]  # (B, H, W, C)
+    return picked.permute(0, 3, 1, 2).contiguous()
+
+
+def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image (B, C, H, W) mirrored left to right with probability one half."""
+    mirror = torch.rand(len(images), 1, 1, 1, generator=generator).to(images.device) < 0.5
+    return torch.where(mirror, images.flip(-1), images)
