@@ -1,0 +1,74 @@
+"""Gate delays in whole time steps, and what they mean.
+
+A gate's output first follows `z(t) = f(x_1(t - d_1), ..., x_n(t - d_n))`, every input delayed on
+its own and every pulse passed. Then comes a filter with a rise time r and a fall time f: the output
+rises once z has been 1 for r steps and falls once z has been 0 for f steps, so that shorter pulses
+vanish. An edge from input i thus takes d_i + r or d_i + f steps.
+
+`reject` says how much of the gate's delay filters: at 1 the shortest path through the gate does
+(Verilog's inertial delay, a gate answers to no pulse shorter than its own delay), at 0 (transport)
+no more than the difference between rise and fall does, without which edges could overtake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flows.circuit import Circuit
+from flows.console import FlowError
+
+
+@dataclass(frozen=True)
+class GateDelay:
+    """Steps: `inputs[i]` is d_i of the gate's i-th input; `rise` and `fall` are the filter's."""
+
+    inputs: tuple[int, ...]
+    rise: int = 0
+    fall: int = 0
+
+    @classmethod
+    def of(cls, rise: tuple[int, ...], fall: tuple[int, ...], reject: float) -> GateDelay:
+        """From the delays of each input to the output's (rising, falling) edge, in steps.
+
+        The filter takes one rise-fall difference for the gate, the mean over its inputs; each
+        input keeps its mean delay to within one step, and takes one step at least.
+        """
+        if not rise:
+            return cls(())
+        skew = round(sum(r - f for r, f in zip(rise, fall, strict=True)) / len(rise))
+        doubled = (r + f - abs(skew) for r, f in zip(rise, fall, strict=True))
+        inputs = tuple(max(1, (twice + 1) // 2) for twice in doubled)
+        shared = round(reject * min(inputs))
+        inputs = tuple(d - shared for d in inputs)
+        return cls(inputs, shared + max(skew, 0), shared + max(-skew, 0))
+
+
+@dataclass(frozen=True)
+class Delays:
+    """Delays of a circuit: one entry per gate, and (rise, fall) arrival steps of the sources.
+
+    Step 0 is the clock's edge; a source's arrival is a flip-flop's clock-to-output delay, or the
+    time at which a data input changes.
+    """
+
+    step_ps: float
+    gates: tuple[GateDelay, ...]
+    sources: Mapping[int, tuple[int, int]]
+
+    @classmethod
+    def unit(cls, circuit: Circuit, steps: int = 1, reject: float = 0.0) -> Delays:
+        """The same delay for every gate, all sources at step 0."""
+        gates = tuple(
+            GateDelay.of((steps,) * len(g.inputs), (steps,) * len(g.inputs), reject)
+            for g in circuit.gates
+        )
+        return cls(1.0, gates, {net: (0, 0) for net in circuit.sources})
+
+
+def check_step(step_ps: float, reject: float) -> None:
+    """Refuse a time step or a pulse rejection that cannot be."""
+    if not step_ps > 0:
+        raise FlowError(f"the time step must be more than 0 ps, not {step_ps:g}.")
+    if not 0 <= reject <= 1:
+        raise FlowError(f"pulse rejection must lie between 0 and 1, not {reject:g}.")
