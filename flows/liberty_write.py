@@ -82,7 +82,6 @@ def _wire_load(wire: WireLoad) -> Iterator[str]:
     for sinks, load in zip(wire.sinks, wire.load_ff, strict=True):
         yield f"fanout_length ({sinks}, {_text(load)});"
     yield "}"
-    yield f'default_wire_load : "{wire.name}";'
 
 
 def _cell(cell: Cell, templates: _Templates) -> Iterator[str]:

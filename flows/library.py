@@ -163,6 +163,16 @@ class Cell:
         """Output pins in the library's order."""
         return tuple(p.name for p in self.pins.values() if p.direction == "output")
 
+    @cached_property
+    def arcs_between(self) -> dict[tuple[str, str], tuple[Arc, ...]]:
+        """The delay arcs by (output, input), those of asynchronous pins left out."""
+        groups: dict[tuple[str, str], tuple[Arc, ...]] = {}
+        for arc in self.arcs:
+            if arc.kind in ("combinational", "rising_edge", "falling_edge"):
+                key = arc.pin, arc.related_pin
+                groups[key] = (*groups.get(key, ()), arc)
+        return groups
+
     @property
     def clock_pin(self) -> str | None:
         """The clock input of a flip-flop or clock gate."""

