@@ -63,7 +63,7 @@ class Delays:
             GateDelay.of((steps,) * len(g.inputs), (steps,) * len(g.inputs), reject)
             for g in circuit.gates
         )
-        return cls(1.0, gates, {net: (0, 0) for net in circuit.sources})
+        return cls(1.0, gates, dict.fromkeys(circuit.sources, (0, 0)))
 
 
 def check_step(step_ps: float, reject: float) -> None:

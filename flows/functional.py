@@ -59,7 +59,7 @@ def simulate(circuit: Circuit, inputs: Mapping[int, Bits], *, cycles: int, strea
     ones = (1 << streams) - 1
     columns = [_integers(inputs[net]) for net in circuit.data_inputs]
     state = [0] * len(circuit.flipflops)
-    clocks = {net: ones for net in circuit.clocks}
+    clocks = dict.fromkeys(circuit.clocks, ones)
     kept: list[list[int]] = []
     for cycle in range(cycles):
         values, after, enables, alarm = step([c[cycle] for c in columns], state, ones)

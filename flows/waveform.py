@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -84,7 +84,7 @@ class Plan:
         return cls(circuit, tuple(tasks), tuple(sources), known, windows)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _constant(function: Function, values: tuple[int | None, ...]) -> int | None:
     """The function's value if the known inputs settle it."""
     choices = product(*((0, 1) if v is None else (v,) for v in values))
