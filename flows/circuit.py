@@ -36,6 +36,7 @@ class FlipFlop:
     next_state: Function
     inputs: dict[str, int]
     state: tuple[str, str]
+    clock_pin: str
     clock: int
     asynchronous: tuple[Function, ...]
     outputs: tuple[tuple[int, bool, str], ...]
@@ -125,7 +126,16 @@ def _flipflops(netlist: Netlist, library: Library) -> Iterator[FlipFlop]:
         data = {p: x.pins[p] for p in cell.inputs if p != register.clock_pin}
         asynchronous = tuple(f for f in (register.clear, register.preset) if f is not None)
         clock = x.pins[register.clock_pin]
-        yield FlipFlop(i, register.next_state, data, register.state, clock, asynchronous, outputs)
+        yield FlipFlop(
+            i,
+            register.next_state,
+            data,
+            register.state,
+            register.clock_pin,
+            clock,
+            asynchronous,
+            outputs,
+        )
 
 
 def _inverts(cell: Cell, pin: str, instance: Instance) -> bool:

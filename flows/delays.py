@@ -17,6 +17,11 @@ from dataclasses import dataclass
 
 from flows.circuit import Circuit
 from flows.console import FlowError
+from flows.library import Library
+from flows.timing import Conditions, instance_delays
+
+STEP_PS = 5.0
+REJECT = 1.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,35 @@ class Delays:
             for g in circuit.gates
         )
         return cls(1.0, gates, dict.fromkeys(circuit.sources, (0, 0)))
+
+    @classmethod
+    def nldm(
+        cls,
+        circuit: Circuit,
+        library: Library,
+        *,
+        step_ps: float = STEP_PS,
+        reject: float = REJECT,
+        conditions: Conditions | None = None,
+    ) -> Delays:
+        """From the library's tables by slew and load (`flows.timing`); data inputs at step 0."""
+        check_step(step_ps, reject)
+        found = instance_delays(circuit.netlist, library, conditions=conditions)
+
+        def steps(instance: int, pin: str, related: str) -> tuple[int, int]:
+            rise, fall = found[instance, pin][related]
+            return round(rise / step_ps), round(fall / step_ps)
+
+        gates = []
+        for gate in circuit.gates:
+            edges = [steps(gate.instance, gate.pin, pin) for pin in gate.function.inputs]
+            rise, fall = tuple(r for r, _ in edges), tuple(f for _, f in edges)
+            gates.append(GateDelay.of(rise, fall, reject))
+        sources = dict.fromkeys(circuit.data_inputs, (0, 0))
+        for ff in circuit.flipflops:
+            for net, _, pin in ff.outputs:
+                sources[net] = steps(ff.instance, pin, ff.clock_pin)
+        return cls(step_ps, tuple(gates), sources)
 
 
 def check_step(step_ps: float, reject: float) -> None:

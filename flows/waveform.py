@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.boolean import Function
+from flows.case import restrict
 from flows.circuit import Circuit, Gate
 from flows.delays import Delays, GateDelay
 from flows.netlist import ONE, ZERO
@@ -74,7 +72,7 @@ class Plan:
         windows = {net: Window(min(r, f), max(r, f)) for net, r, f in sources}
         tasks = []
         for gate, delay in zip(circuit.gates, delays.gates, strict=True):
-            value = _constant(gate.function, tuple(known.get(n) for n in gate.inputs))
+            value = restrict(gate.function, tuple(known.get(n) for n in gate.inputs))
             if value is not None:
                 known[gate.output] = value
                 continue
@@ -82,14 +80,6 @@ class Plan:
             windows[gate.output] = _window(inputs, delay)
             tasks.append(Task(gate, delay, inputs, windows[gate.output]))
         return cls(circuit, tuple(tasks), tuple(sources), known, windows)
-
-
-@cache
-def _constant(function: Function, values: tuple[int | None, ...]) -> int | None:
-    """The function's value if the known inputs settle it."""
-    choices = product(*((0, 1) if v is None else (v,) for v in values))
-    found = {function.evaluate(dict(zip(function.inputs, c, strict=True))) for c in choices}
-    return int(found.pop()) if len(found) == 1 else None
 
 
 def _window(inputs: tuple[Window, ...], delay: GateDelay) -> Window:
@@ -164,18 +154,13 @@ def _filter(z: Words, rise: int, fall: int) -> Words:
     return out
 
 
-def count(
-    plan: Plan, initial: Mapping[int, Words], final: Mapping[int, Words]
-) -> dict[int, tuple[int, int, int, int]]:
-    """Per net that can change: transitions, settled transitions, initial ones, final ones."""
-    return {net: counts(wave) for net, wave in waves(plan, initial, final).items()}
+def count(plan: Plan, initial: Mapping[int, Words], final: Mapping[int, Words]) -> Counts:
+    """Shape (nets, 4): transitions, transitions of the settled values, ones at start and end.
 
-
-def counts(wave: Words) -> tuple[int, int, int, int]:
-    """Transitions, transitions of the settled value, ones at the start, ones at the end."""
-    return (
-        int(np.bitwise_count(wave[1:] ^ wave[:-1]).sum()),
-        int(np.bitwise_count(wave[0] ^ wave[-1]).sum()),
-        int(np.bitwise_count(wave[0]).sum()),
-        int(np.bitwise_count(wave[-1]).sum()),
-    )
+    Nets that cannot change have zeros.
+    """
+    table = np.zeros((len(plan.circuit.netlist.nets), 4), np.int64)
+    for net, wave in waves(plan, initial, final).items():
+        pairs = (wave[1:] ^ wave[:-1], wave[0] ^ wave[-1], wave[0], wave[-1])
+        table[net] = [np.bitwise_count(x).sum() for x in pairs]
+    return table

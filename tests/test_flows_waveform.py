@@ -6,12 +6,13 @@ import subprocess
 import numpy as np
 import pytest
 
+from flows import kernel
 from flows.boolean import Function
 from flows.circuit import Circuit
 from flows.delays import Delays, GateDelay
 from flows.library import Cell, Library, Pin
 from flows.netlist import Instance, Netlist
-from flows.waveform import Plan, waves
+from flows.waveform import ONES, Plan, count, waves
 
 FUNCTIONS = {
     "INV": "!A",
@@ -54,12 +55,12 @@ def random_delays(rng, circuit, reject):
     return Delays(1.0, tuple(gates), sources)
 
 
-def case(seed, reject):
+def case(seed, reject, words=1):
     rng = np.random.default_rng(seed)
     circuit = Circuit.of(random_netlist(rng), library())
     delays = random_delays(rng, circuit, reject)
     initial, final = (
-        {n: rng.integers(0, 2**64, 1, np.uint64) for n in circuit.sources} for _ in range(2)
+        {n: rng.integers(0, 2**64, words, np.uint64) for n in circuit.sources} for _ in range(2)
     )
     return circuit, delays, initial, final
 
@@ -115,6 +116,29 @@ def test_waveforms_equal_a_naive_simulation_step_by_step(seed, reject):
             rows = (wave[:, 0] >> np.uint64(bit)).astype(int) & 1
             steps = np.clip(np.arange(400) - window.first + 1, 0, len(rows) - 1)
             assert rows[steps].tolist() == expected[net], circuit.netlist.nets[net]
+
+
+@pytest.mark.skipif(not kernel.available(), reason="no C compiler is installed")
+@pytest.mark.parametrize("reject", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("words", [1, 16, 37])
+def test_kernel_counts_what_numpy_counts(words, reject):
+    circuit, delays, initial, final = case(words, reject, words)
+    plan = Plan.of(circuit, delays, {})
+    found = kernel.Kernel(plan).count(initial, final)
+    assert found.shape == (4, len(circuit.netlist.nets), words)
+    assert np.array_equal(found.sum(2).T, count(plan, initial, final))
+
+
+def test_static_sources_leave_nothing_out():
+    circuit, delays, initial, final = case(7, 1.0, 4)
+    still = circuit.sources[:3]
+    for i, net in enumerate(still):
+        initial[net][:] = final[net][:] = ONES if i == 1 else 0
+    whole = count(Plan.of(circuit, delays, {}), initial, final)
+    plan = Plan.of(circuit, delays, {net: int(i == 1) for i, net in enumerate(still)})
+    rest = count(plan, initial, final)
+    assert len(plan.windows) < len(circuit.netlist.nets) - 2 - len(still)
+    assert np.array_equal(whole[:, :2], rest[:, :2])
 
 
 IVERILOG = shutil.which("iverilog")
@@ -195,9 +219,6 @@ def vcd_toggles(path, size):
 def test_toggles_equal_icarus_net_by_net(seed, reject, tmp_path):
     circuit, delays, initial, final = case(seed, reject)
     expected = icarus_toggles(circuit, delays, initial, final, tmp_path)
-    found = waves(Plan.of(circuit, delays, {}), initial, final)
-    toggles = [0] * len(expected)
-    for net, wave in found.items():
-        toggles[net] = int(np.bitwise_count(wave[1:] ^ wave[:-1]).sum())
+    toggles = count(Plan.of(circuit, delays, {}), initial, final)[:, 0].tolist()
     assert sum(toggles) > 1000
     assert toggles == expected
