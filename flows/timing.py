@@ -12,6 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from flows import case as case_analysis
 from flows import console
 from flows.boolean import Function
@@ -251,8 +254,52 @@ def clock_nets(netlist: Netlist, library: Library) -> frozenset[int]:
             instance = netlist.instances[driver[0]]
             cell = library.cells[instance.cell]
             if cell.kind == "comb" and len(cell.inputs) == 1:
-                todo.append(instance.pins[cell.inputs[0]])
+                todo.append(instance.pins[cell.inputs[0]])  # gates' clock pins are in already
     return frozenset(found)
+
+
+def clock_slews(
+    netlist: Netlist, library: Library, conditions: Conditions, loads: NDArray[np.float64]
+) -> dict[int, tuple[float, float]]:
+    """Slews in ps (rise, fall) of the clock nets behind gates and buffers, by what these drive.
+
+    Delays use the stated slew at every register; the energy at a clock pin depends on the real one.
+    """
+    nets, drivers = clock_nets(netlist, library), netlist.drivers(library)
+    slews = {net: (conditions.clock_slew_ps,) * 2 for net in nets if drivers[net] is None}
+    todo = [net for net in nets if drivers[net] is not None]
+    while todo:
+        left = [net for net in todo if not _clock_slew(net, netlist, library, loads, slews)]
+        if len(left) == len(todo):  # made by logic: the stated slew is all that is known
+            return slews | dict.fromkeys(left, (conditions.clock_slew_ps,) * 2)
+        todo = left
+    return slews
+
+
+def _clock_slew(
+    net: int,
+    netlist: Netlist,
+    library: Library,
+    loads: NDArray[np.float64],
+    slews: dict[int, tuple[float, float]],
+) -> bool:
+    """Add the net's slews if those of its driver's input are known."""
+    i, pin = netlist.drivers(library)[net] or (0, "")
+    instance = netlist.instances[i]
+    cell = library.cells[instance.cell]
+    source = instance.pins[cell.clock_pin or cell.inputs[0]]
+    if source not in slews:
+        return False
+    worst = [0.0, 0.0]
+    for arc in cell.arcs:
+        if arc.pin != pin or arc.related_pin != (cell.clock_pin or cell.inputs[0]):
+            continue
+        for edge in (0, 1):
+            if tables := arc.tables(EDGES[edge]):
+                start = slews[source][edge ^ (arc.sense == "negative_unate")]
+                worst[edge] = max(worst[edge], tables[1].at(start, float(loads[net][edge])))
+    slews[net] = (worst[0], worst[1])
+    return True
 
 
 Delay = tuple[float, float]

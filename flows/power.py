@@ -1,0 +1,186 @@
+"""Power from activity: switching, internal, clock and leakage, with NLDM power tables.
+
+`python -m flows.power NETLIST.json --saif FILE [--liberty LIB] --clock-ps N`. The model:
+
+- switching: 1/2 C V^2 per transition, C the sinks' pin capacitances (plus wire, if asked for);
+- internal: the table of each (output, input) pair at the input's slew and the output's load; an
+  output's transitions are shared among its inputs by density times the probability that the
+  input decides the output; state-dependent tables count by the probability of their state;
+- clock: all of that on clock nets, in clock gates and at the clock pins of registers;
+- leakage: by the probability of each state.
+
+Pins are taken as independent, rising and falling transitions as equally many. Energies scale with
+the square of the supply, leakage power too.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows import console
+from flows.cell_power import CellPower
+from flows.console import FlowError
+from flows.library import Library
+from flows.netlist import CONSTANTS, Netlist
+from flows.saif import Activity, read_saif
+from flows.timing import Conditions, analyse, clock_nets, clock_slews
+
+Floats = NDArray[np.float64]
+W_PER_FJ_PS = 1e-3  # fJ / ps in W
+
+
+@dataclass(frozen=True, eq=False)
+class Power:
+    """Mean power in W at `vdd_v` and a clock of `clock_ps`; the four parts add up to `total_w`.
+
+    `ports_w` is the share of `switching_w` and `clock_w` on nets that input ports drive: other
+    tools leave it out, because no cell of the design spends it. `instances_w` has one entry per
+    instance of the netlist, everything but `ports_w`.
+    """
+
+    switching_w: float
+    internal_w: float
+    clock_w: float
+    leakage_w: float
+    ports_w: float
+    instances_w: Floats
+    clock_ps: float
+    vdd_v: float
+
+    @property
+    def total_w(self) -> float:
+        """Everything."""
+        return self.switching_w + self.internal_w + self.clock_w + self.leakage_w
+
+    def fj(self, watts: float) -> float:
+        """Energy per clock cycle in fJ of a power in W."""
+        return watts * self.clock_ps / W_PER_FJ_PS
+
+
+class PowerModel:
+    """A netlist ready for evaluation: tables looked up once, at worst slews and actual loads."""
+
+    def __init__(
+        self, netlist: Netlist, library: Library, conditions: Conditions | None = None
+    ) -> None:
+        if not library.has_power:
+            raise FlowError(
+                f"library {library.name} has no internal power tables; power needs a library that "
+                "has them."
+            )
+        conditions = conditions or Conditions()
+        self.netlist, self.library = netlist, library
+        loads = netlist.loads_ff(
+            library, wire_scale=conditions.wire_scale, port_ff=conditions.port_ff
+        )
+        slews = np.array(analyse(netlist, library, None, conditions).slew_ps)
+        for net, pair in clock_slews(netlist, library, conditions, loads).items():
+            slews[net] = pair
+        self.load_ff: Floats = loads.max(axis=1)
+        self.is_clock = np.zeros(len(netlist.nets), bool)
+        self.is_clock[list(clock_nets(netlist, library))] = True
+        self.driver = np.full(len(netlist.nets), -1)
+        for net, driver in enumerate(netlist.drivers(library)):
+            if driver is not None:
+                self.driver[net] = driver[0]
+        by_cell = defaultdict(list)
+        for i, instance in enumerate(netlist.instances):
+            by_cell[instance.cell].append(i)
+        self.groups = [
+            CellPower(library.cells[name], netlist, np.array(members), slews, loads)
+            for name, members in sorted(by_cell.items())
+        ]
+
+    def __call__(self, activity: Activity, clock_ps: float, vdd_v: float | None = None) -> Power:
+        """Power at an activity per clock cycle; `vdd_v` defaults to the library's own supply."""
+        if not clock_ps > 0:
+            raise FlowError(f"the clock period must be more than 0 ps, not {clock_ps:g}.")
+        if len(activity.density) != len(self.netlist.nets):
+            raise FlowError(f"the activity is not one of {self.netlist.top}'s nets.")
+        vdd = self.library.vdd_v if vdd_v is None else vdd_v
+        scale = (vdd / self.library.vdd_v) ** 2
+        per_fj = scale * W_PER_FJ_PS / clock_ps
+        nets = 0.5 * self.load_ff * self.library.vdd_v**2 * activity.density * per_fj
+        nets[: len(CONSTANTS)] = 0.0
+        driven = self.driver >= 0
+        instances = np.zeros(len(self.netlist.instances))
+        np.add.at(instances, self.driver[driven], nets[driven])
+        internal = clock = leakage = 0.0
+        for group in self.groups:
+            parts = group.evaluate(activity.duty, activity.density)
+            pins, clocks = parts.internal_fj * per_fj, parts.clock_fj * per_fj
+            leaks = parts.leakage_nw * 1e-9 * scale
+            instances[group.members] += pins + clocks + leaks
+            internal += float(pins.sum())
+            clock += float(clocks.sum())
+            leakage += float(leaks.sum())
+        return Power(
+            switching_w=float(nets[~self.is_clock].sum()),
+            internal_w=internal,
+            clock_w=clock + float(nets[self.is_clock].sum()),
+            leakage_w=leakage,
+            ports_w=float(nets[~driven].sum()),
+            instances_w=instances,
+            clock_ps=clock_ps,
+            vdd_v=vdd,
+        )
+
+
+def power(
+    netlist: Netlist,
+    library: Library,
+    activity: Activity,
+    clock_ps: float,
+    vdd_v: float | None = None,
+) -> Power:
+    """Power in one call; keep a `PowerModel` where the same netlist is evaluated often."""
+    return PowerModel(netlist, library)(activity, clock_ps, vdd_v)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m flows.power", description=__doc__)
+    parser.add_argument("netlist", type=Path, metavar="NETLIST.json")
+    parser.add_argument("--saif", type=Path, required=True, help="activity of every net")
+    parser.add_argument("--liberty", type=Path, help="its library (default: the shipped one)")
+    parser.add_argument("--top", help="module, where the file holds several")
+    parser.add_argument("--clock-ps", type=float, required=True, metavar="N")
+    parser.add_argument("--vdd", type=float, metavar="V", help="supply (default: the library's)")
+    parser.add_argument("--port-ff", type=float, default=Conditions.port_ff)
+    parser.add_argument("--wire-scale", type=float, default=Conditions.wire_scale)
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    arguments = parser.parse_args()
+    if not arguments.clock_ps > 0 or (arguments.vdd is not None and not arguments.vdd > 0):
+        raise FlowError("--clock-ps and --vdd must be more than 0.")
+    library = Library.load(arguments.liberty)
+    netlist = Netlist.load(arguments.netlist, library, arguments.top)
+    activity = read_saif(arguments.saif, netlist).activity(netlist, arguments.clock_ps)
+    conditions = Conditions(port_ff=arguments.port_ff, wire_scale=arguments.wire_scale)
+    result = PowerModel(netlist, library, conditions)(activity, arguments.clock_ps, arguments.vdd)
+    if arguments.json:
+        console.print_json({"top": netlist.top, **_figures(result)})
+    else:
+        for name, value in _figures(result).items():
+            unit = f"{value * 1e6:12.3f} uW" if name.endswith("_w") else f"{value:12.3f}"
+            print(f"{name.removesuffix('_w'):<12}{unit}")
+    return 0
+
+
+def _figures(result: Power) -> dict[str, float]:
+    names = ("switching_w", "internal_w", "clock_w", "leakage_w", "total_w", "ports_w")
+    figures = {name: getattr(result, name) for name in names}
+    return {
+        **figures,
+        "energy_per_cycle_fj": result.fj(result.total_w),
+        "clock_ps": result.clock_ps,
+        "vdd_v": result.vdd_v,
+    }
+
+
+if __name__ == "__main__":
+    console.run(main)
