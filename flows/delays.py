@@ -71,6 +71,12 @@ class Delays:
         return cls(1.0, gates, dict.fromkeys(circuit.sources, (0, 0)))
 
     @classmethod
+    def zero(cls, circuit: Circuit) -> Delays:
+        """Every net takes its settled value at step 0."""
+        gates = tuple(GateDelay((0,) * len(g.inputs)) for g in circuit.gates)
+        return cls(1.0, gates, dict.fromkeys(circuit.sources, (0, 0)))
+
+    @classmethod
     def nldm(
         cls,
         circuit: Circuit,

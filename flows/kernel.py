@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from flows.boolean import Function
 from flows.library_cache import folder
-from flows.waveform import ONES, Plan, Window, Words
+from flows.waveform import ONES, Counts, Plan, Window, Words
 
 VECTORS = 2  # of 8 words in a row of the arena; 2 measured best
 BLOCK = 8 * VECTORS  # words that are simulated at once
@@ -59,6 +59,7 @@ class Kernel:
     """A plan ready to run: `count` simulates blocks of words in one arena of fixed size."""
 
     def __init__(self, plan: Plan) -> None:
+        self.plan = plan
         self.nets = len(plan.circuit.netlist.nets)
         self.source_nets = [net for net, _, _ in plan.sources]
         functions = tuple(sorted({t.gate.function.text for t in plan.tasks}))
@@ -69,7 +70,14 @@ class Kernel:
         self._arena[BLOCK : 2 * BLOCK] = ONES
         self._scratch = _aligned(scratch)
 
-    def count(self, initial: Mapping[int, Words], final: Mapping[int, Words]) -> NDArray[np.uint32]:
+    def count(self, initial: Mapping[int, Words], final: Mapping[int, Words]) -> Counts:
+        """As flows.waveform.count."""
+        total: Counts = self.count_words(initial, final).sum(2, dtype=np.int64).T
+        return total
+
+    def count_words(
+        self, initial: Mapping[int, Words], final: Mapping[int, Words]
+    ) -> NDArray[np.uint32]:
         """Shape (4, nets, words): transitions, settled transitions, ones at start and at end."""
         words = len(next(iter(final.values()))) if self.source_nets else 0
         padded = -(-words // BLOCK) * BLOCK
@@ -175,9 +183,11 @@ def _load(functions: tuple[str, ...]) -> ctypes.CDLL:
         _build(evaluators, path)
     library = ctypes.CDLL(str(path))
     pointer, number, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
-    library.simulate.argtypes = (
-        [pointer, number] * 2 + [pointer, pointer, size, number] + [pointer] * 3
-    )
+    library.simulate.argtypes = [
+        *(pointer, number, pointer, number),
+        *(pointer, pointer, size, number),
+        *(pointer, pointer, pointer),
+    ]
     library.simulate.restype = None
     return library
 
@@ -200,7 +210,7 @@ def _build(evaluators: str, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
         header, built = Path(temporary) / "functions.h", Path(temporary) / "kernel.so"
         header.write_text(evaluators)
-        command = [compiler, *FLAGS, f'-DFUNCTIONS="{header}"', "-o", built, SOURCE]
+        command = [compiler, *FLAGS, f'-DFUNCTIONS="{header}"', "-o", str(built), str(SOURCE)]
         subprocess.run(command, check=True, capture_output=True)
         built.replace(path)
 

@@ -1,0 +1,176 @@
+"""Operands for the simulator: uniform codes, bell-shaped codes, or integers from a file.
+
+Weights are signed and symmetric, -(2^(k-1) - 1) .. 2^(k-1) - 1, and {-1, +1} at one bit;
+activations are 0 .. 2^k - 1, or signed full range. "gaussian" draws weights from a normal
+distribution and activations from a half-normal one whose standard deviation is a quarter of the
+range, beyond which codes are clipped: what trained layers and ReLU look like.
+
+Every batch of vectors has a random generator of its own, spawned from the seed, so that results do
+not depend on who computes which batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.circuit import Circuit
+from flows.console import FlowError
+from flows.functional import Bits
+from flows.netlist import Netlist
+
+Codes = NDArray[np.int64]
+Maker = Callable[[np.random.Generator, tuple[int, int]], Codes]
+KINDS = ("uniform", "gaussian")
+CYCLES = 64  # counted cycles of a stream: one machine word
+BATCHES = 16
+SPREAD = 0.25  # standard deviation of bell-shaped codes, in units of the largest code
+
+
+def batches(vectors: int, seed: int) -> list[tuple[np.random.Generator, int]]:
+    """(generator, streams) of every batch: at least `vectors` in batches of equal size."""
+    if vectors < 1:
+        raise FlowError(f"the number of vectors must be 1 or more, not {vectors}.")
+    streams = -(-vectors // CYCLES)
+    count = min(BATCHES, streams)
+    seeds = np.random.SeedSequence(seed).spawn(count)
+    return [(np.random.default_rng(s), -(-streams // count)) for s in seeds]
+
+
+def code_range(bits: int, *, signed: bool) -> tuple[int, int]:
+    """Smallest and largest code of an operand with full range."""
+    return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+
+
+def weights(rng: np.random.Generator, kind: str, bits: int, shape: tuple[int, ...]) -> Codes:
+    """Signed symmetric codes of the given kind; {-1, +1} at one bit."""
+    if bits == 1:
+        return 2 * rng.integers(0, 2, shape) - 1
+    most = (1 << (bits - 1)) - 1
+    if kind == "uniform":
+        return rng.integers(-most, most, shape, endpoint=True)
+    return _bell(rng, shape, -most, most, SPREAD * most)
+
+
+def activations(
+    rng: np.random.Generator, kind: str, bits: int, shape: tuple[int, ...], *, signed: bool = False
+) -> Codes:
+    """Unsigned codes, or signed ones ({-1, +1} at one bit)."""
+    if signed:
+        return weights(rng, kind, bits, shape)
+    low, most = code_range(bits, signed=False)
+    if kind == "uniform":
+        return rng.integers(low, most, shape, endpoint=True)
+    return np.abs(_bell(rng, shape, -most, most, SPREAD * most))
+
+
+def _bell(
+    rng: np.random.Generator, shape: tuple[int, ...], low: int, high: int, sigma: float
+) -> Codes:
+    return np.clip(np.rint(rng.normal(0.0, sigma, shape)), low, high).astype(np.int64)
+
+
+def load(path: Path | str) -> dict[str, Codes]:
+    """Arrays of a `.npz` file, flattened; FlowError unless all are integers of one length."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (ValueError, EOFError, BadZipFile):
+        raise FlowError(f"{path} is no .npz file of arrays; write one with numpy.savez.") from None
+    for name, array in arrays.items():
+        if array.dtype.kind not in "iu" or array.size == 0:
+            raise FlowError(f"{path}: array {name} must hold integers, not {array.dtype}.")
+    if not arrays or len({array.size for array in arrays.values()}) != 1:
+        raise FlowError(f"{path} must hold arrays of one length, such as w and a.")
+    return {name: array.reshape(-1).astype(np.int64) for name, array in arrays.items()}
+
+
+def check_codes(name: str, codes: Codes, low: int, high: int, where: str) -> None:
+    """Refuse codes outside `low` .. `high`, naming the first."""
+    outside = codes[(codes < low) | (codes > high)]
+    if outside.size:
+        raise FlowError(
+            f"stimulus array {name} holds the code {outside[0]}; {where} takes {low} to {high}."
+        )
+
+
+def spread(netlist: Netlist, port: str, words: Codes) -> dict[int, Bits]:
+    """Bits of a port's words, net by net; a negative word in two's complement."""
+    return {
+        net: (words >> min(i, 62) & 1).astype(np.uint8)
+        for i, net in enumerate(netlist.inputs[port])
+    }
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Stimulus for the ports of any netlist: every data port random, from a file, or held.
+
+    With "gaussian" the port w gets bell-shaped signed words and a half-normal unsigned ones.
+    """
+
+    netlist: Netlist
+    ports: tuple[str, ...]
+    make: Mapping[str, Maker]
+    file: Mapping[str, Codes]
+
+    @classmethod
+    def of(cls, circuit: Circuit, kind: str, hold: list[str]) -> Ports:
+        """`kind` is uniform, gaussian or a `.npz` with one array a port; `hold` has PORT=VALUE."""
+        netlist = circuit.netlist
+        data = set(circuit.data_inputs)
+        ports = tuple(p for p, nets in netlist.inputs.items() if data.issuperset(nets))
+        held = _held(hold, netlist, ports)
+        file = load(kind) if kind not in KINDS and Path(kind).suffix == ".npz" else {}
+        if not file and kind not in KINDS:
+            raise FlowError(f"stimulus {kind!r} is not known; uniform, gaussian or FILE.npz are.")
+        for name, codes in file.items():
+            if name not in ports:
+                raise FlowError(
+                    f"stimulus array {name} is no data input of {netlist.top}; "
+                    f"{', '.join(ports)} are."
+                )
+            width = len(netlist.inputs[name])
+            check_codes(name, codes, -(1 << (width - 1)), (1 << width) - 1, f"port {name}")
+        make = {p: held.get(p) or _random(kind, p, len(netlist.inputs[p])) for p in ports}
+        return cls(netlist, ports, make, file)
+
+    def inputs(self, rng: np.random.Generator, streams: int, warmup: int) -> dict[int, Bits]:
+        """Bits of every data input, shape (warmup + 64, streams); a file is read from a random
+        place for every stream, and from its start again after its end."""
+        shape = (warmup + CYCLES, streams)
+        result: dict[int, Bits] = {}
+        length = len(next(iter(self.file.values()))) if self.file else 1
+        index = (rng.integers(0, length, streams) + np.arange(shape[0])[:, None]) % length
+        for port in self.ports:
+            words = self.file[port][index] if port in self.file else self.make[port](rng, shape)
+            result |= spread(self.netlist, port, words)
+        return result
+
+
+def _held(hold: list[str], netlist: Netlist, ports: tuple[str, ...]) -> dict[str, Maker]:
+    held: dict[str, Maker] = {}
+    for text in hold:
+        port, _, value = text.partition("=")
+        if port not in ports or not value.isdecimal():
+            raise FlowError(
+                f"--hold {text!r} is not understood; write PORT=VALUE with one of "
+                f"{', '.join(ports)} and a whole number."
+            )
+        number = int(value)
+        check_codes(port, np.array([number]), 0, (1 << len(netlist.inputs[port])) - 1, port)
+        held[port] = lambda rng, shape, number=number: np.full(shape, number, np.int64)
+    return held
+
+
+def _random(kind: str, port: str, width: int) -> Maker:
+    if kind == "gaussian" and port == "w":
+        return lambda rng, shape: weights(rng, kind, width, shape)
+    if kind == "gaussian" and port == "a":
+        return lambda rng, shape: activations(rng, kind, width, shape)
+    return lambda rng, shape: rng.integers(0, 1 << min(width, 62), shape)
