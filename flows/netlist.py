@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -66,15 +66,18 @@ class Netlist:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of top, ports, nets and instances: the same netlist, the same hash."""
-        content = [
-            self.top,
-            self.nets,
-            sorted(self.inputs.items()),
-            sorted(self.outputs.items()),
-            [(i.name, i.cell, sorted(i.pins.items())) for i in self.instances],
+        """Hash of top, ports and instances by the nets' names: independent of their order."""
+
+        def named(pins: Mapping[str, int]) -> list[tuple[str, str]]:
+            return sorted((pin, self.nets[net]) for pin, net in pins.items())
+
+        ports = [
+            sorted((port, [self.nets[net] for net in nets]) for port, nets in group.items())
+            for group in (self.inputs, self.outputs)
         ]
-        return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
+        cells = sorted((x.name, x.cell, named(x.pins)) for x in self.instances)
+        content = json.dumps([self.top, ports, cells], separators=(",", ":"))
+        return hashlib.sha256(content.encode()).hexdigest()
 
     @cached_property
     def net_index(self) -> dict[str, int]:
@@ -271,7 +274,7 @@ class _Reader:
         inputs = self._ports("input")
         instances = tuple(
             Instance(name, cell["type"].removeprefix("\\"), self._pins(name, cell["connections"]))
-            for name, cell in sorted(self.module["cells"].items())
+            for name, cell in self.module["cells"].items()
             if cell["type"] != "$scopeinfo"
         )
         outputs = self._ports("output")

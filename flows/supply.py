@@ -5,8 +5,8 @@ three corners, and each moves process, supply and temperature at once: slow (0.9
 (1.1 V, 25 C), fast (1.25 V, 0 C). They cannot tell the supply's part from the process's: alpha 1.3
 and Vt 0.45 V, customary for a 45 nm bulk process, are assumed; what is fitted is one threshold
 shift between the corners (plus in slow, minus in fast), with mobility falling as T^-1.5. That fits
-both corners to within `FIT_ERROR`, but so do other thresholds with another shift: take Vt +-0.1 V as
-the uncertainty. Nothing below 0.95 V is covered by any corner.
+both corners to within `FIT_ERROR`, but so do other thresholds with another shift: take Vt +-0.1 V
+as the uncertainty. Nothing below 0.95 V is covered by any corner.
 
 `python -m flows.supply SLOW.lib TYPICAL.lib FAST.lib` repeats the fit.
 """
@@ -46,7 +46,7 @@ class SupplyLaw:
                 f"a supply of {vdd_v:g} V is not above the threshold of {self.vt_v:g} V; "
                 "the delay law holds above it only."
             )
-        return vdd_v / (vdd_v - self.vt_v) ** self.alpha
+        return float(vdd_v / (vdd_v - self.vt_v) ** self.alpha)
 
     @staticmethod
     def energy_ratio(vdd_v: float, from_v: float) -> float:
@@ -175,8 +175,12 @@ def main() -> int:
     parser.add_argument("--alpha", type=float, default=LAW.alpha)
     arguments = parser.parse_args()
     law = SupplyLaw(vt_v=arguments.vt, alpha=arguments.alpha)
-    corners = [Library.load(path) for path in (arguments.slow, arguments.typical, arguments.fast)]
-    fit = fit_corners(*corners, law)
+    fit = fit_corners(
+        Library.load(arguments.slow),
+        Library.load(arguments.typical),
+        Library.load(arguments.fast),
+        law,
+    )
     print(
         f"Vt {law.vt_v:g} V, alpha {law.alpha:g}: threshold shift of the corners {fit.shift_v:g} V"
     )

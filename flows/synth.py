@@ -69,6 +69,8 @@ def synthesize(
         log = yosys.run(script(sources, top, library, options, Path(folder), raw), top)
         check_log(log, top)
         netlist = tidy(Netlist.load(raw, library, top), library)
+    if not netlist.instances:
+        raise FlowError(f"{top} has no cell left: all its outputs are constants or inputs.")
     result = _describe(netlist, library, options, inputs)
     write_text(out / f"{top}.netlist.json", to_json(netlist, library))
     write_text(out / f"{top}.netlist.v", to_verilog(netlist))

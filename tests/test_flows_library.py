@@ -1,0 +1,145 @@
+"""Liberty files: what is read, in which units, and what is refused."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flows.boolean import Function
+from flows.compact import CELLS, compact
+from flows.console import FlowError
+from flows.liberty_write import to_liberty
+from flows.library import SHIPPED, Library
+from flows.lut import Lut
+
+LIBERTY = Path(__file__).parents[2] / "shared" / "liberty"
+CORNERS = {"typ": (1.1, 25.0), "slow": (0.95, 125.0), "fast": (1.25, 0.0)}
+
+
+def full_library(corner: str = "typ") -> Library:
+    path = LIBERTY / f"nangate45_{corner}.lib.gz"
+    if not path.exists():
+        pytest.skip("the full Liberty files are not at hand")
+    return Library.load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "python"),
+    [
+        ("!(A1 & A2)", lambda a, b, c: not (a and b)),
+        ("A1 ^ A2", lambda a, b, c: a != b),
+        ("A1'+A2 C", lambda a, b, c: (not a) or (b and c)),
+        ("A1 * !A2 | C", lambda a, b, c: (a and not b) or c),
+        ("!(((A1 & A2) | C))", lambda a, b, c: not ((a and b) or c)),
+        ("A1 ^ A2 & C", lambda a, b, c: (a != b) and c),
+        ("(A1 A2)'", lambda a, b, c: not (a and b)),
+        ("1", lambda a, b, c: True),
+        ("A1 & 0", lambda a, b, c: False),
+    ],
+)
+def test_function_follows_libertys_precedence(text, python):
+    names = ("A1", "A2", "C")
+    words = [word[::-1] for word in itertools.product((0, 1), repeat=3)]
+    expected = tuple(int(bool(python(*word))) for word in words)
+    assert Function(text).truth_table(names) == expected
+    columns = {n: np.array([w[i] for w in words], np.uint8) for i, n in enumerate(names)}
+    got = Function(text).evaluate(columns, np.ones(8, np.uint8))
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("text", ["", "A &", "(A", "A)", "A @ B", "!"])
+def test_what_is_no_function_is_refused(text):
+    with pytest.raises(FlowError, match="not a Boolean function"):
+        _ = Function(text).tree
+
+
+def test_lut_is_bilinear_and_goes_on_beyond_its_edges():
+    table = Lut.of([10, 20], [1, 3, 5], [[1, 2, 4], [3, 5, 9]])
+    for slew, load, value in [(10, 1, 1), (15, 2, 2.75), (20, 5, 9), (30, 3, 8), (10, 7, 6)]:
+        assert float(table(slew, load)) == pytest.approx(value)
+        assert table.at(slew, load) == pytest.approx(value)
+    assert Lut.of([0], [0], [[7.0]]).at(123, 456) == 7
+
+
+@pytest.mark.parametrize("corner", CORNERS)
+def test_full_library_in_our_units(corner):
+    library = full_library(corner)
+    assert (library.vdd_v, library.temperature_c) == CORNERS[corner]
+    assert library.slew_percent == (30.0, 70.0)
+    assert len(library.cells) == 134
+    kinds = {name: library.cells[name].kind for name in ("FA_X1", "DFF_X1", "CLKGATE_X4", "DLH_X1")}
+    assert list(kinds.values()) == ["comb", "flipflop", "clockgate", "latch"]
+    assert "tri-state" in library.cells["TBUF_X1"].reason
+
+
+def test_typical_values_as_the_file_states_them():
+    nand = full_library().cells["NAND2_X1"]
+    assert nand.area_um2 == 0.798
+    assert nand.pins["A1"].capacitance_ff == 1.599032
+    arc = nand.arcs_between["ZN", "A1"][0]
+    assert arc.cell_fall.at(1.17378, 0.365616) == pytest.approx(6.83090)
+    assert nand.internal_power[0].rise.at(1.17378, 0.365616) == pytest.approx(2.187802)
+    assert {item.when.text: item.nw for item in nand.leakage}["A1 & A2"] == 37.206389
+    register = full_library().cells["DFF_X1"].register
+    assert (register.clock_pin, register.rising, register.next_state.text) == ("CK", True, "D")
+
+
+def test_shipped_library_is_what_the_script_makes():
+    full = full_library()
+    comment = SHIPPED.read_text().split("*/")[0].removeprefix("/* ").rstrip()
+    assert full.sha256 in comment
+    assert to_liberty(compact(full), comment) == SHIPPED.read_text()
+
+
+def test_shipped_library_is_small_and_cites_its_source():
+    text = SHIPPED.read_text()
+    assert len(text) < 150_000
+    assert "Apache-2.0" in text
+    assert "v2010_12" in text
+    assert tuple(Library.load().cells) == CELLS
+
+
+def test_cache_gives_the_same_library(tmp_path, monkeypatch):
+    monkeypatch.setenv("QUANOS_CACHE", str(tmp_path))
+    first, second = Library.load(), Library.load()
+    assert list(tmp_path.rglob("*.json"))
+    text = [to_liberty(library, "x") for library in (first, second)]
+    assert text[0] == text[1]
+    for file in tmp_path.rglob("*.json"):
+        file.write_text("[1, 2")
+    assert to_liberty(Library.load(), "x") == text[0]
+
+
+def test_gzip_and_plain_are_the_same_library(tmp_path):
+    packed = tmp_path / "small.lib.gz"
+    packed.write_bytes(gzip.compress(SHIPPED.read_bytes()))
+    assert Library.load(packed).sha256 == Library.load().sha256
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"no liberty at all", "not Liberty text"),
+        (b"", "not Liberty text"),
+        (b"cell (X) { area : 1; }", "not a library"),
+        (b'library (x) { time_unit : "1ns"; }', "no cells"),
+        (b"library (x) { delay_model : polynomial; cell (A) { area : 1; } }", "table_lookup"),
+        (b'library (x) { time_unit : "1parsec"; cell (A) { area : 1; } }', "time_unit"),
+        (b"\x1f\x8b broken", "damaged gzip"),
+    ],
+)
+def test_bad_library_is_one_sentence(tmp_path, content, says):
+    path = tmp_path / "bad.lib"
+    path.write_bytes(content)
+    with pytest.raises(FlowError, match=says) as refusal:
+        Library.load(path)
+    assert str(path) in str(refusal.value)
+
+
+def test_compact_needs_its_cells():
+    with pytest.raises(FlowError, match="no cell INV_X9"):
+        compact(Library.load(), ["INV_X9"])

@@ -1,0 +1,162 @@
+"""Synthesis of foreign Verilog: function, files, options, and designs that are refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from flows.console import FlowError
+from flows.library import Library
+from flows.netlist import Netlist
+from flows.synth import synthesize
+from flows.synth_script import Options
+
+LIBRARY = Library.load()
+MAC = """
+module mac (input clk, input [3:0] w, input [3:0] a, input en, output reg [9:0] acc);
+  reg [3:0] wq, aq;
+  always @(posedge clk) begin
+    if (en) begin wq <= w; aq <= a; end
+    acc <= acc + $signed(wq) * $signed(aq);
+  end
+endmodule
+"""
+
+
+@pytest.fixture
+def design(tmp_path):
+    def write(text, name="mac.v"):
+        path = tmp_path / name
+        path.write_text(text)
+        return [path]
+
+    return write
+
+
+def settle(netlist, values, ones):
+    """Values of all nets from those of the inputs, zero delay, one bit a word."""
+    values = values | {0: 0, 1: ones}
+    for level in netlist.levels(LIBRARY):
+        for i in level:
+            x = netlist.instances[i]
+            cell = LIBRARY.cells[x.cell]
+            pins = {p: values[x.pins[p]] for p in cell.inputs}
+            for p in cell.outputs:
+                if p in x.pins:
+                    values[x.pins[p]] = cell.pins[p].function.evaluate(pins, ones)
+    return values
+
+
+MULTIPLIER = (
+    "module mul (input [4:0] a, input [4:0] b, output [9:0] p); assign p = a * b; endmodule"
+)
+
+
+@pytest.mark.parametrize("options", [{}, {"extract_fa": True}, {"booth": True}, {"clock_ps": 300}])
+def test_multiplier_multiplies(design, tmp_path, options):
+    result = synthesize(design(MULTIPLIER, "mul.v"), "mul", tmp_path, LIBRARY, Options(**options))
+    netlist = Netlist.load(tmp_path / "mul.netlist.json", LIBRARY)
+    words = [(a, b) for a in range(32) for b in range(32)]
+    ones = (1 << len(words)) - 1
+    inputs = {
+        net: sum((word[k] >> bit & 1) << i for i, word in enumerate(words))
+        for k, port in enumerate("ab")
+        for bit, net in enumerate(netlist.inputs[port])
+    }
+    values = settle(netlist, inputs, ones)
+    products = [
+        sum((values[net] >> i & 1) << bit for bit, net in enumerate(netlist.outputs["p"]))
+        for i in range(len(words))
+    ]
+    assert products == [a * b for a, b in words]
+    assert ("FA_X1" in result.by_cell) == bool(options.get("extract_fa"))
+
+
+def test_files_and_figures(design, tmp_path):
+    result = synthesize(design(MAC), "mac", tmp_path, LIBRARY)
+    report = json.loads((tmp_path / "mac.synth.json").read_text())
+    netlist = Netlist.load(tmp_path / "mac.netlist.json", LIBRARY)
+    area = sum(LIBRARY.cells[x.cell].area_um2 for x in netlist.instances)
+    assert report["cells"] == len(netlist.instances) == sum(report["by_cell"].values())
+    assert report["area_um2"] == pytest.approx(area)
+    assert report["netlist_sha256"] == netlist.sha256 == result.netlist_sha256
+    assert report["critical_path_ps"] > 100
+    assert "module mac (" in (tmp_path / "mac.netlist.v").read_text()
+
+
+def test_enables_become_clock_gates_on_request(design, tmp_path):
+    gated = synthesize(design(MAC), "mac", tmp_path / "gated", LIBRARY)
+    plain = synthesize(design(MAC), "mac", tmp_path / "plain", LIBRARY, Options(clock_gating=False))
+    assert gated.by_cell["CLKGATE_X1"] == 1
+    assert "CLKGATE_X1" not in plain.by_cell
+    assert gated.by_cell["DFF_X1"] == plain.by_cell["DFF_X1"] == 18
+
+
+def test_same_sources_same_netlist_and_nothing_done_twice(design, tmp_path):
+    first = synthesize(design(MAC), "mac", tmp_path / "1", LIBRARY)
+    second = synthesize(design(MAC), "mac", tmp_path / "2", LIBRARY)
+    assert first == second
+    text = [(tmp_path / k / "mac.netlist.v").read_text() for k in "12"]
+    assert text[0] == text[1]
+    stamp = (tmp_path / "1" / "mac.netlist.json").stat().st_mtime_ns
+    synthesize(design(MAC), "mac", tmp_path / "1", LIBRARY)
+    assert (tmp_path / "1" / "mac.netlist.json").stat().st_mtime_ns == stamp
+    synthesize(design(MAC + "// changed"), "mac", tmp_path / "1", LIBRARY)
+    assert (tmp_path / "1" / "mac.netlist.json").stat().st_mtime_ns > stamp
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("input a, output reg y); always @* if (a) y = 1;", "signal bad.y becomes a latch"),
+        ("input a, output y); wire u; assign y = a & u;", "net bad.u is used but nothing drives"),
+        ("input a, output y); assign y = ~y & a;", "combinational loop"),
+        ("input a, b, output y); assign y = a & b; assign y = a | b;", "more than one driver"),
+        ("input a, output y); assign y = a & ~a;", "no cell left"),
+        ("input a, output y); other u (a, y);", "other"),
+        ("input a, output y); assign y = ;", "syntax error"),
+        (
+            "input c, input r, input a, output reg y); always @(posedge c or posedge r) "
+            "if (r) y <= 0; else y <= a;",
+            "bad",
+        ),
+    ],
+)
+def test_bad_design_is_one_sentence(design, tmp_path, body, says):
+    with pytest.raises(FlowError, match=says) as refusal:
+        synthesize(design(f"module bad({body} endmodule", "bad.v"), "bad", tmp_path, LIBRARY)
+    assert "\n" not in str(refusal.value)
+    assert not list(tmp_path.glob("bad.*.json"))
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "flows.synth", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_command_over_a_folder(design, tmp_path):
+    design(MULTIPLIER, "mul.v")
+    done = run("--rtl", tmp_path, "--out", tmp_path / "out", "--json")
+    assert done.returncode == 0
+    assert [d["top"] for d in json.loads(done.stdout)["designs"]] == ["mul"]
+    assert "synth 1/1: mul" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["none.v", "--top", "x", "--out", "OUT"], "No such file"),
+        (["--rtl", "OUT", "--out", "OUT"], "holds no .v files"),
+        (["--rtl", "OUT", "--out", "OUT", "--liberty", "none.lib"], "No such file"),
+        (["none.txt", "--top", "a b", "--out", "OUT"], "no name of a Verilog module"),
+    ],
+)
+def test_command_refuses_in_one_line(tmp_path, arguments, says):
+    done = run(*[str(tmp_path) if a == "OUT" else a for a in arguments])
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not done.stdout
