@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from flows.functional import Bits, Trace, simulate
 from flows.library import Library
 from flows.netlist import Netlist
 from flows.saif import Activity, write_saif
+from flows.stimulus import Round
 from flows.waveform import Plan, Words
 
 Counts = NDArray[np.int64]
@@ -54,11 +55,14 @@ class Batches:
         vectors = self.vectors[rows].sum()
         return Activity.of(netlist, self.ones[rows].sum(0) / vectors, toggles / vectors)
 
-    @classmethod
-    def of(cls, parts: Sequence[Batches]) -> Batches:
-        """The batches of all parts."""
-        names = ("vectors", "toggles", "settled", "ones")
-        return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
+    def __add__(self, other: Batches) -> Batches:
+        """More vectors for every batch."""
+        return Batches(
+            self.vectors + other.vectors,
+            self.toggles + other.toggles,
+            self.settled + other.settled,
+            self.ones + other.ones,
+        )
 
 
 class Simulator:
@@ -84,9 +88,12 @@ class Simulator:
         )
         self._kernels: dict[frozenset[tuple[int, int]], kernel.Kernel | Plan] = {}
 
-    def run(self, inputs: Mapping[int, Bits], warmup: int) -> Batches:
-        """One batch. `inputs[net]` has shape (cycles, streams); the first `warmup` cycles (one at
-        least) are not counted, and the number of those that are must be a multiple of 64."""
+    def run(self, inputs: Mapping[int, Bits], warmup: int, batches: int = 1) -> Batches:
+        """Count; the streams are shared out evenly to the batches in their order.
+
+        `inputs[net]` has shape (cycles, streams); the first `warmup` cycles (one at least) are not
+        counted, and the number of those that are must be a multiple of 64.
+        """
         cycles, streams = next(iter(inputs.values())).shape
         if warmup < 1 or (cycles - warmup) % 64 or cycles <= warmup:
             raise FlowError("a batch needs a cycle before, and multiples of 64 cycles to count.")
@@ -94,16 +101,32 @@ class Simulator:
         initial = {n: _words(trace.bits[n][warmup - 1 : -1]) for n in self.circuit.sources}
         final = {n: _words(trace.bits[n][warmup:]) for n in self.circuit.sources}
         static = self._static(inputs, trace, warmup)
-        vectors = (cycles - warmup) * streams
-        counts = self._count(static, initial, final)
-        ones = counts[:, 3].astype(float)
+        vectors = np.full(batches, (cycles - warmup) * streams // batches)
+        counts = self._count(static, initial, final, batches)
+        ones = counts[..., 3].astype(float)
         for net, value in self._plan(static).static.items():
-            ones[net] = value * vectors
+            ones[:, net] = value * vectors
         for net, clock in self.circuit.clocks.items():
-            pulses = int(trace.bits[net][warmup:].sum())
-            counts[net, :2] = 2 * pulses
-            ones[net] = vectors - pulses / 2 if clock.inverted else pulses / 2
-        return Batches(np.array([vectors]), counts[None, :, 0], counts[None, :, 1], ones[None])
+            pulses = trace.bits[net][warmup:].reshape(-1, batches, streams // batches).sum((0, 2))
+            counts[:, net, :2] = 2 * pulses[:, None]
+            ones[:, net] = vectors - pulses / 2 if clock.inverted else pulses / 2
+        return Batches(vectors, counts[..., 0], counts[..., 1], ones)
+
+    def run_all(
+        self,
+        rounds: Iterable[Round],
+        inputs: Callable[[np.random.Generator, int], dict[int, Bits]],
+        warmup: int,
+    ) -> Batches:
+        """Count over all rounds; `inputs(generator, streams)` makes the stimulus of one batch."""
+        total = None
+        for part in rounds:
+            made = [inputs(rng, part.streams) for rng in part.generators()]
+            joined = {net: np.concatenate([m[net] for m in made], axis=1) for net in made[0]}
+            counted = self.run(joined, warmup, len(made))
+            total = counted if total is None else total + counted
+        assert total is not None
+        return total
 
     def _static(self, inputs: Mapping[int, Bits], trace: Trace, warmup: int) -> dict[int, int]:
         """Sources that cannot change because inputs are held: case analysis, not chance."""
@@ -132,12 +155,16 @@ class Simulator:
         return prepared if isinstance(prepared, Plan) else prepared.plan
 
     def _count(
-        self, static: Mapping[int, int], initial: dict[int, Words], final: dict[int, Words]
+        self,
+        static: Mapping[int, int],
+        initial: dict[int, Words],
+        final: dict[int, Words],
+        batches: int,
     ) -> Counts:
         prepared = self._prepared(static)
         if isinstance(prepared, Plan):
-            return waveform.count(prepared, initial, final)
-        return prepared.count(initial, final)
+            return waveform.count(prepared, initial, final, batches)
+        return prepared.count(initial, final, batches)
 
 
 def _words(bits: Bits) -> Words:
@@ -167,13 +194,14 @@ def main() -> int:
         reject=arguments.reject,
     )
     ports = stimulus.Ports.of(simulator.circuit, arguments.stimulus, arguments.hold)
-    plan = stimulus.batches(arguments.vectors, arguments.seed)
-    parts, started = [], time.perf_counter()
-    for rng, streams in console.track(plan, "simulate", label=lambda x: f"{64 * x[1]} vectors"):
-        inputs = ports.inputs(rng, streams, arguments.warmup)
-        parts.append(simulator.run(inputs, arguments.warmup))
+    rounds = stimulus.rounds(arguments.vectors, arguments.seed)
+    started = time.perf_counter()
+    batches = simulator.run_all(
+        console.track(rounds, "simulate", label=lambda r: f"{r.vectors} vectors"),
+        lambda rng, streams: ports.inputs(rng, streams, arguments.warmup),
+        arguments.warmup,
+    )
     seconds = time.perf_counter() - started
-    batches = Batches.of(parts)
     save(arguments.out, netlist, batches, arguments.clock_ps)
     _print(netlist, batches, seconds, arguments)
     return 0

@@ -70,12 +70,15 @@ class Kernel:
         self._arena[BLOCK : 2 * BLOCK] = ONES
         self._scratch = _aligned(scratch)
 
-    def count(self, initial: Mapping[int, Words], final: Mapping[int, Words]) -> Counts:
+    def count(
+        self, initial: Mapping[int, Words], final: Mapping[int, Words], batches: int = 1
+    ) -> Counts:
         """As flows.waveform.count."""
-        total: Counts = self.count_words(initial, final).sum(2, dtype=np.int64).T
-        return total
+        counts = self._count_words(initial, final)
+        total: Counts = counts.reshape(4, self.nets, batches, -1).sum(3, dtype=np.int64)
+        return total.transpose(2, 1, 0)
 
-    def count_words(
+    def _count_words(
         self, initial: Mapping[int, Words], final: Mapping[int, Words]
     ) -> NDArray[np.uint32]:
         """Shape (4, nets, words): transitions, settled transitions, ones at start and at end."""

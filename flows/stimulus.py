@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -23,23 +24,48 @@ from flows.circuit import Circuit
 from flows.console import FlowError
 from flows.functional import Bits
 from flows.netlist import Netlist
+from hw.rtl.spec import MacSpec, Mode
 
 Codes = NDArray[np.int64]
 Maker = Callable[[np.random.Generator, tuple[int, int]], Codes]
 KINDS = ("uniform", "gaussian")
 CYCLES = 64  # counted cycles of a stream: one machine word
 BATCHES = 16
+STREAMS = 16  # of one batch that are simulated at once: memory stays flat as vectors grow
 SPREAD = 0.25  # standard deviation of bell-shaped codes, in units of the largest code
 
 
-def batches(vectors: int, seed: int) -> list[tuple[np.random.Generator, int]]:
-    """(generator, streams) of every batch: at least `vectors` in batches of equal size."""
+@dataclass(frozen=True)
+class Round:
+    """Vectors that are simulated at once: `streams` streams of 64 cycles for every batch."""
+
+    seed: int
+    number: int
+    streams: int
+    batches: int
+
+    @property
+    def vectors(self) -> int:
+        """Vectors of all batches."""
+        return CYCLES * self.streams * self.batches
+
+    def generators(self) -> list[np.random.Generator]:
+        """One for every batch, independent of those of other batches and rounds."""
+        keys = ((batch, self.number) for batch in range(self.batches))
+        return [np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=k)) for k in keys]
+
+
+def rounds(vectors: int, seed: int) -> list[Round]:
+    """Rounds that hold at least so many vectors, in batches of equal size."""
     if vectors < 1:
         raise FlowError(f"the number of vectors must be 1 or more, not {vectors}.")
+    if seed < 0:
+        raise FlowError(f"the seed must be 0 or more, not {seed}.")
     streams = -(-vectors // CYCLES)
     count = min(BATCHES, streams)
-    seeds = np.random.SeedSequence(seed).spawn(count)
-    return [(np.random.default_rng(s), -(-streams // count)) for s in seeds]
+    left = -(-streams // count)
+    sizes = [min(STREAMS, left - done) for done in range(0, left, STREAMS)]
+    return [Round(seed, number, size, count) for number, size in enumerate(sizes)]
 
 
 def code_range(bits: int, *, signed: bool) -> tuple[int, int]:
@@ -164,8 +190,12 @@ def _held(hold: list[str], netlist: Netlist, ports: tuple[str, ...]) -> dict[str
             )
         number = int(value)
         check_codes(port, np.array([number]), 0, (1 << len(netlist.inputs[port])) - 1, port)
-        held[port] = lambda rng, shape, number=number: np.full(shape, number, np.int64)
+        held[port] = partial(_constant, number)
     return held
+
+
+def _constant(number: int, _: np.random.Generator, shape: tuple[int, int]) -> Codes:
+    return np.full(shape, number, np.int64)
 
 
 def _random(kind: str, port: str, width: int) -> Maker:
@@ -174,3 +204,48 @@ def _random(kind: str, port: str, width: int) -> Maker:
     if kind == "gaussian" and port == "a":
         return lambda rng, shape: activations(rng, kind, width, shape)
     return lambda rng, shape: rng.integers(0, 1 << min(width, 62), shape)
+
+
+def mac_inputs(
+    spec: MacSpec,
+    mode: Mode,
+    netlist: Netlist,
+    kind: str | Mapping[str, Codes],
+    rng: np.random.Generator,
+    streams: int,
+    warmup: int,
+) -> dict[int, Bits]:
+    """Bits of every data input of a MAC that runs in `mode`, shape (warmup + 64, streams).
+
+    Every cycle brings new operands, and a new sum starts every 64 cycles. `kind` is uniform,
+    gaussian, or arrays w and a of codes, of which every lane of every stream reads a random run.
+    """
+    cycles = warmup + CYCLES
+    w, a = _codes(mode, kind, rng, (cycles, streams, mode.lanes))
+    words = dict(zip(("w", "a"), spec.pack(w, a, mode), strict=True))
+    clear = np.zeros((cycles, streams), np.int64)
+    clear[::CYCLES] = 1
+    ports = {**words, "clear": clear, "en": np.ones_like(clear)}
+    for port, value in spec.controls(mode).items():
+        ports[port] = np.full_like(clear, value)
+    inputs: dict[int, Bits] = {}
+    for port in ports.keys() & netlist.inputs.keys():
+        inputs |= spread(netlist, port, ports[port])
+    return inputs
+
+
+def _codes(
+    mode: Mode, kind: str | Mapping[str, Codes], rng: np.random.Generator, shape: tuple[int, ...]
+) -> tuple[Codes, Codes]:
+    if isinstance(kind, str):
+        return (
+            weights(rng, kind, mode.w_bits, shape),
+            activations(rng, kind, mode.a_bits, shape, signed=mode.a_signed),
+        )
+    where = f"a mode of {mode.w_bits} x {mode.a_bits} bits"
+    check_codes("w", kind["w"], *mode.w_range(), where)
+    check_codes("a", kind["a"], *mode.a_range(), where)
+    length = len(kind["w"])
+    start = rng.integers(0, length, shape[1:])
+    index = (start + np.arange(shape[0]).reshape(-1, 1, 1)) % length
+    return kind["w"][index], kind["a"][index]

@@ -154,13 +154,17 @@ def _filter(z: Words, rise: int, fall: int) -> Words:
     return out
 
 
-def count(plan: Plan, initial: Mapping[int, Words], final: Mapping[int, Words]) -> Counts:
-    """Shape (nets, 4): transitions, transitions of the settled values, ones at start and end.
+def count(
+    plan: Plan, initial: Mapping[int, Words], final: Mapping[int, Words], batches: int = 1
+) -> Counts:
+    """Shape (batches, nets, 4), the words shared out evenly to the batches in their order:
+    transitions, transitions of the settled values, ones at start and end.
 
     Nets that cannot change have zeros.
     """
-    table = np.zeros((len(plan.circuit.netlist.nets), 4), np.int64)
+    table = np.zeros((batches, len(plan.circuit.netlist.nets), 4), np.int64)
     for net, wave in waves(plan, initial, final).items():
-        pairs = (wave[1:] ^ wave[:-1], wave[0] ^ wave[-1], wave[0], wave[-1])
-        table[net] = [np.bitwise_count(x).sum() for x in pairs]
+        for kind, x in enumerate((wave[1:] ^ wave[:-1], wave[:1] ^ wave[-1:], wave[:1], wave[-1:])):
+            ones = np.bitwise_count(x).sum(0, dtype=np.int64)
+            table[:, net, kind] = ones.reshape(batches, -1).sum(1)
     return table

@@ -120,12 +120,12 @@ def test_waveforms_equal_a_naive_simulation_step_by_step(seed, reject):
 
 @pytest.mark.skipif(not kernel.available(), reason="no C compiler is installed")
 @pytest.mark.parametrize("reject", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("words", [1, 16, 37])
-def test_kernel_counts_what_numpy_counts(words, reject):
+@pytest.mark.parametrize(("words", "batches"), [(1, 1), (16, 4), (37, 1)])
+def test_kernel_counts_what_numpy_counts(words, batches, reject):
     circuit, delays, initial, final = case(words, reject, words)
     plan = Plan.of(circuit, delays, {})
-    found = kernel.Kernel(plan).count(initial, final)
-    assert np.array_equal(found, count(plan, initial, final))
+    found = kernel.Kernel(plan).count(initial, final, batches)
+    assert np.array_equal(found, count(plan, initial, final, batches))
 
 
 def test_static_sources_leave_nothing_out():
@@ -137,7 +137,7 @@ def test_static_sources_leave_nothing_out():
     plan = Plan.of(circuit, delays, {net: int(i == 1) for i, net in enumerate(still)})
     rest = count(plan, initial, final)
     assert len(plan.windows) < len(circuit.netlist.nets) - 2 - len(still)
-    assert np.array_equal(whole[:, :2], rest[:, :2])
+    assert np.array_equal(whole[..., :2], rest[..., :2])
 
 
 IVERILOG = shutil.which("iverilog")
@@ -218,6 +218,6 @@ def vcd_toggles(path, size):
 def test_toggles_equal_icarus_net_by_net(seed, reject, tmp_path):
     circuit, delays, initial, final = case(seed, reject)
     expected = icarus_toggles(circuit, delays, initial, final, tmp_path)
-    toggles = count(Plan.of(circuit, delays, {}), initial, final)[:, 0].tolist()
+    toggles = count(Plan.of(circuit, delays, {}), initial, final)[0, :, 0].tolist()
     assert sum(toggles) > 1000
     assert toggles == expected
