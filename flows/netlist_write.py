@@ -12,6 +12,7 @@ from flows.netlist import CONSTANTS, Instance, Netlist
 
 _BIT = re.compile(r"(.+)\[(\d+)\]")
 _PLAIN = re.compile(r"[A-Za-z_]\w*")
+_PRIVATE = re.compile(r"[$]|_\d+_")  # names that tools made up
 
 
 def tidy(netlist: Netlist, library: Library) -> Netlist:
@@ -65,7 +66,7 @@ def _net_names(netlist: Netlist, nets: list[int]) -> list[str]:
     names, count = [], 0
     for net in nets:
         name = netlist.nets[net]
-        if name.startswith(("$", "_")) and name not in CONSTANTS:
+        if _PRIVATE.search(name):
             count += 1
             while f"n{count}" in taken:
                 count += 1

@@ -29,7 +29,7 @@ from flows.synth_script import Options, check_log, script
 from flows.timing import critical_path_ps
 
 BASELINE = "mac_dg_16"  # the conventional 16-bit MAC
-FLOW = 1  # counts up when the script below gives other netlists
+FLOW = 2  # counts up when the script below gives other netlists
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,13 +127,18 @@ class Job:
 
 def jobs_in(folder: Path) -> list[Job]:
     """A job for every Verilog file in the folder, its top named as the file."""
-    files = sorted(folder.glob("*.v"))
+    files = sorted(folder.glob("*.v"), key=_natural)
     if not files:
         raise FlowError(
             f"{folder} holds no .v files; write them with `python -m hw.rtl.verilog --all "
             f"--out {folder}`."
         )
     return [Job(file.stem, (file,)) for file in files]
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sorts w9 before w10."""
+    return [(int(part or 0), text) for text, part in re.findall(r"(\D+)(\d*)", path.stem)]
 
 
 def synthesize_all(
