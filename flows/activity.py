@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from flows import case as case_analysis
 from flows import console, kernel, stimulus, waveform
+from flows.case import State
 from flows.circuit import Circuit
 from flows.console import FlowError
 from flows.delays import REJECT, STEP_PS, Delays
-from flows.functional import Bits, Trace, simulate
+from flows.functional import Bits, Functional, Trace
 from flows.library import Library
 from flows.netlist import Netlist
 from flows.saif import Activity, write_saif
@@ -86,6 +87,8 @@ class Simulator:
             if delays == "nldm"
             else Delays.zero(self.circuit)
         )
+        self._functional = Functional(self.circuit)
+        self._states: dict[frozenset[tuple[str, int]], list[State]] = {}
         self._kernels: dict[frozenset[tuple[int, int]], kernel.Kernel | Plan] = {}
 
     def run(self, inputs: Mapping[int, Bits], warmup: int, batches: int = 1) -> Batches:
@@ -97,7 +100,7 @@ class Simulator:
         cycles, streams = next(iter(inputs.values())).shape
         if warmup < 1 or (cycles - warmup) % 64 or cycles <= warmup:
             raise FlowError("a batch needs a cycle before, and multiples of 64 cycles to count.")
-        trace = simulate(self.circuit, inputs, cycles=cycles, streams=streams)
+        trace = self._functional.simulate(inputs)
         initial = {n: _words(trace.bits[n][warmup - 1 : -1]) for n in self.circuit.sources}
         final = {n: _words(trace.bits[n][warmup:]) for n in self.circuit.sources}
         static = self._static(inputs, trace, warmup)
@@ -136,9 +139,11 @@ class Simulator:
             for port, nets in self.netlist.inputs.items()
             for i, net in enumerate(nets)
         }
-        states = case_analysis.states(
-            self.netlist, self.library, {names[n]: value for n, value in held.items()}
-        )
+        case = {names[n]: value for n, value in held.items()}
+        key = frozenset(case.items())
+        if key not in self._states:
+            self._states[key] = case_analysis.states(self.netlist, self.library, case)
+        states = self._states[key]
         still = (n for n in self.circuit.sources if states[n] is not None)
         values = {n: trace.bits[n][warmup - 1 :] for n in still}
         return {n: int(b.flat[0]) for n, b in values.items() if b.min() == b.max()}

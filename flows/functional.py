@@ -50,31 +50,39 @@ class _Text:
         return _Text(f"({self.text}^{other.text})")
 
 
-def simulate(circuit: Circuit, inputs: Mapping[int, Bits], *, cycles: int, streams: int) -> Trace:
-    """Run all streams from registers at 0; `inputs[net]` has shape (cycles, streams).
+class Functional:
+    """A circuit compiled for cycle-by-cycle simulation."""
 
-    Raises FlowError where an asynchronous set or reset becomes active.
-    """
-    step = _compile(circuit)
-    ones = (1 << streams) - 1
-    columns = [_integers(inputs[net]) for net in circuit.data_inputs]
-    state = [0] * len(circuit.flipflops)
-    clocks = dict.fromkeys(circuit.clocks, ones)
-    kept: list[list[int]] = []
-    for cycle in range(cycles):
-        values, after, enables, alarm = step([c[cycle] for c in columns], state, ones)
-        if alarm:
-            raise FlowError(
-                f"{circuit.netlist.top}: an asynchronous set or reset becomes active; hold it "
-                "inactive (only synchronous resets are simulated)."
-            )
-        kept.append([*values, *clocks.values()])
-        clocks = _pulses(circuit, enables, ones)
-        state = [
-            new & clocks[ff.clock] | old & ~clocks[ff.clock]
-            for ff, old, new in zip(circuit.flipflops, state, after, strict=True)
-        ]
-    return _trace(circuit, kept, streams)
+    def __init__(self, circuit: Circuit) -> None:
+        self.circuit = circuit
+        self._step = _compile(circuit)
+
+    def simulate(self, inputs: Mapping[int, Bits]) -> Trace:
+        """Run all streams from registers at 0; `inputs[net]` has shape (cycles, streams).
+
+        Raises FlowError where an asynchronous set or reset becomes active.
+        """
+        circuit = self.circuit
+        cycles, streams = next(iter(inputs.values())).shape
+        ones = (1 << streams) - 1
+        columns = [_integers(inputs[net]) for net in circuit.data_inputs]
+        state = [0] * len(circuit.flipflops)
+        clocks = dict.fromkeys(circuit.clocks, ones)
+        kept: list[list[int]] = []
+        for cycle in range(cycles):
+            values, after, enables, alarm = self._step([c[cycle] for c in columns], state, ones)
+            if alarm:
+                raise FlowError(
+                    f"{circuit.netlist.top}: an asynchronous set or reset becomes active; hold it "
+                    "inactive (only synchronous resets are simulated)."
+                )
+            kept.append([*values, *clocks.values()])
+            clocks = _pulses(circuit, enables, ones)
+            state = [
+                new & clocks[ff.clock] | old & ~clocks[ff.clock]
+                for ff, old, new in zip(circuit.flipflops, state, after, strict=True)
+            ]
+        return _trace(circuit, kept, streams)
 
 
 def _trace(circuit: Circuit, kept: Sequence[Sequence[int]], streams: int) -> Trace:
