@@ -1,0 +1,264 @@
+"""Uniform quantizers of weights and activations, 1 to 16 bits, with straight-through gradients.
+
+A quantizer gives `step * code`: `codes` and `step` are what hardware gets, `forward` is their
+product in floating point, equal to the last bit. Ties round to even everywhere (decision 0001).
+
+Weights have symmetric codes -(2**(k-1)-1) .. 2**(k-1)-1, with one bit {-1, +1} times the mean
+magnitude. Activations are unsigned, 0 .. 2**k-1, where they come from a ReLU, and have the weights'
+symmetric codes where they can be negative. The range is the largest magnitude or, where that is
+narrower, the one that is optimal for a (half-)normal distribution of the same spread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+MAX_BITS = 16
+MOMENTUM = 0.1
+"""Weight of the newest batch in the running range of activations."""
+
+SAMPLE = 32
+"""Images of a batch that the running range looks at: enough, and almost free."""
+
+
+@lru_cache
+def optimal_clip(top: int) -> float:
+    """Range, in standard deviations, that quantizes N(0, 1) to `step * (-top .. top)` best.
+
+    Minimises the mean squared error of rounding and clipping together; by symmetry the same
+    range is the best for a half-normal variable and codes 0 .. top.
+
+    >>> round(optimal_clip(1), 2), round(optimal_clip(3), 2)
+    (1.22, 1.95)
+    """
+    x = np.linspace(0.0, 8.0, 8001)
+    density = np.exp(-0.5 * x**2)
+
+    def error(step: float) -> float:
+        rounded = np.minimum(np.round(x / step), top) * step
+        return float(np.sum(density * (x - rounded) ** 2))
+
+    low, high = 1.0 / top, 8.0 / top
+    for _ in range(60):  # golden section; the error has one minimum
+        left, right = low + 0.382 * (high - low), low + 0.618 * (high - low)
+        low, high = (low, right) if error(left) < error(right) else (left, high)
+    return top * 0.5 * (low + high)
+
+
+class _RoundToStep(torch.autograd.Function):
+    """`step * clamp(round(x / step), low, high)`; gradients pass inside the range.
+
+    The mask is recomputed in the backward pass by one fused kernel: storing it, or torch's own
+    fake-quantize kernels, take several times as long on a CPU.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, step: Tensor, low: int, high: int, identity: bool) -> Tensor:
+        ctx.save_for_backward(x, step)
+        ctx.range = low, high, identity
+        return (x * (1 / step)).round_().clamp_(low, high).mul_(step)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None, None, None]:
+        (gradient,) = gradients
+        x, step = ctx.saved_tensors
+        low, high, identity = ctx.range
+        if not identity:
+            gradient = torch.ops.aten.hardtanh_backward(
+                gradient, x * (1 / step), low - 0.5, high + 0.5
+            )
+        return gradient, None, None, None, None
+
+
+class _SignTimesStep(torch.autograd.Function):
+    """`step * sign(x)` with sign(0) = 1; the gradient passes unchanged."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, step: Tensor) -> Tensor:
+        return torch.where(x < 0, -step, step)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None]:
+        return gradients[0], None
+
+
+class Quantizer(nn.Module):
+    """What all quantizers share; a kind of quantizer says how large its step is.
+
+    `bits` may be changed at any time. `identity_ste` lets gradients pass where the range clips
+    (BPDA attacks), `enabled` = False turns the quantizer into the identity (a float twin).
+    """
+
+    def __init__(self, bits: int) -> None:
+        super().__init__()
+        self.bits = check_bits(bits)
+        self.identity_ste = False
+        self.enabled = True
+
+    @property
+    def signed(self) -> bool:
+        """Whether codes can be negative."""
+        raise TypeError(f"{type(self).__name__} does not say whether its codes are signed.")
+
+    def step(self, x: Tensor) -> Tensor:
+        """The real value of code 1, a scalar tensor."""
+        raise TypeError(f"{type(self).__name__} has no step.")
+
+    @property
+    def binary(self) -> bool:
+        """Whether the codes are -1 and +1 alone."""
+        return self.bits == 1 and self.signed
+
+    @property
+    def top(self) -> int:
+        """The largest code."""
+        return max((1 << self.bits - 1) - 1, 1) if self.signed else (1 << self.bits) - 1
+
+    @property
+    def low(self) -> int:
+        """The smallest code."""
+        return -self.top if self.signed else 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` quantized and scaled back, same shape and type."""
+        if not self.enabled:
+            return x
+        step = self.step(x.detach())
+        if self.binary:
+            return _apply(_SignTimesStep, x, step)
+        return _apply(_RoundToStep, x, step, self.low, self.top, self.identity_ste)
+
+    @torch.no_grad()
+    def codes(self, x: Tensor) -> Tensor:
+        """The integers, int32, for which `codes * step` is what `forward` gives."""
+        if self.binary:
+            return torch.where(x < 0, -1, 1).to(torch.int32)
+        inverse = 1 / self.step(x)
+        return (x * inverse).round().clamp(self.low, self.top).to(torch.int32)
+
+    def extra_repr(self) -> str:
+        return f"bits={self.bits}"
+
+
+def _apply(function: Any, *arguments: Any) -> Tensor:
+    out: Tensor = function.apply(*arguments)
+    return out
+
+
+def _tiny(step: Tensor) -> Tensor:
+    """A step is never zero: an all-zero tensor has codes of zero, not of NaN."""
+    return step.clamp_min(torch.finfo(step.dtype).tiny * 2**20)
+
+
+class WeightQuantizer(Quantizer):
+    """Signed symmetric codes; the step follows from the tensor itself, anew at every call."""
+
+    @property
+    def signed(self) -> bool:
+        return True
+
+    def step(self, x: Tensor) -> Tensor:
+        if self.binary:
+            return _tiny(x.abs().mean())
+        clip = optimal_clip(self.top) * x.square().mean().sqrt()
+        return _tiny(torch.minimum(x.abs().amax(), clip) / self.top)
+
+
+class ActivationQuantizer(Quantizer):
+    """Unsigned or signed codes; the step follows from running statistics of the batches seen.
+
+    The first batch decides on signed codes if it holds a negative value and `signed` was not
+    given, and starts the statistics; later batches move them in training mode only. Nothing of
+    this waits for the device after the first batch.
+    """
+
+    peak: Tensor
+    spread: Tensor
+    seen: Tensor
+
+    def __init__(self, bits: int, *, signed: bool | None = None) -> None:
+        super().__init__(bits)
+        self.register_buffer("peak", torch.zeros(()))
+        self.register_buffer("spread", torch.zeros(()))
+        # 0: nothing seen yet; 1: unsigned codes; 2: signed codes.
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int32))
+        self._signed = signed
+        self._ready = False
+
+    @property
+    def signed(self) -> bool:
+        return bool(self._signed)
+
+    def step(self, x: Tensor) -> Tensor:
+        if self.training or not self._ready:
+            self._observe(x)
+        if self.binary:  # the mean magnitude of a normal variable of this spread
+            return _tiny(self.spread * (2 / torch.pi) ** 0.5)
+        clip = torch.minimum(self.peak, optimal_clip(self.top) * self.spread)
+        return _tiny(clip / self.top).to(x.dtype)
+
+    @torch.no_grad()
+    def _observe(self, x: Tensor) -> None:
+        """Follow the largest magnitude and the root mean square of what is not zero."""
+        sample = x[:SAMPLE].float()
+        peak = sample.abs().amax()
+        spread = (sample.square().sum() / sample.count_nonzero().clamp_min(1)).sqrt()
+        if self._ready:
+            self.peak.lerp_(peak, MOMENTUM)
+            self.spread.lerp_(spread, MOMENTUM)
+            return
+        if self._signed is None:
+            self._signed = bool((x < 0).any())
+        self.peak.copy_(peak)
+        self.spread.copy_(spread)
+        self.seen.fill_(2 if self._signed else 1)
+        self._ready = True
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        seen = int(self.seen)
+        self._ready = seen > 0
+        if self._ready:
+            self._signed = seen == 2
+
+
+def check_bits(bits: int) -> int:
+    """`bits` if it is a precision that exists; ValueError otherwise."""
+    if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= MAX_BITS:
+        raise ValueError(f"bits must be a whole number from 1 to {MAX_BITS}, not {bits!r}.")
+    return bits
+
+
+def quantizers(model: nn.Module) -> list[Quantizer]:
+    """Every quantizer of the model."""
+    return [module for module in model.modules() if isinstance(module, Quantizer)]
+
+
+@contextmanager
+def identity_gradients(model: nn.Module) -> Iterator[None]:
+    """Inside, gradients pass every quantizer as if it did not clip (BPDA with identity)."""
+    yield from _switched(model, "identity_ste", True)
+
+
+@contextmanager
+def unquantized(model: nn.Module) -> Iterator[None]:
+    """Inside, the model computes in floating point with the same parameters: its float twin."""
+    yield from _switched(model, "enabled", False)
+
+
+def _switched(model: nn.Module, name: str, value: bool) -> Iterator[None]:
+    before = [(q, getattr(q, name)) for q in quantizers(model)]
+    try:
+        for quantizer, _ in before:
+            setattr(quantizer, name, value)
+        yield
+    finally:
+        for quantizer, old in before:
+            setattr(quantizer, name, old)
