@@ -1,7 +1,7 @@
 """The network zoo: convolutional networks in the form that CIFAR-size images ask for.
 
 Every model takes images (B, C, H, W) in [0, 1]; the normalisation is its first module, so that an
-attack's epsilon is in pixels. `shortcuts` names, for every shortcut convolution, the layer it feeds.
+attack's epsilon is in pixels. `shortcuts` maps every shortcut convolution to the layer it feeds.
 """
 
 from __future__ import annotations
@@ -95,6 +95,9 @@ def _vgg_small(shape: Shape, classes: int) -> ConvNet:
 
 class Block(nn.Module):
     """A branch and a shortcut, added; then ReLU, unless the block is a linear bottleneck."""
+
+    branch: nn.Sequential
+    shortcut: nn.Sequential
 
     def __init__(self, branch: list[nn.Module], shortcut: list[nn.Module], relu: bool) -> None:
         super().__init__()
