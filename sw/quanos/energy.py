@@ -1,0 +1,295 @@
+"""What a network costs: energy and memory from the shapes of its layers and their bits.
+
+Table I and Eq. 4 of the paper, for a layer of I input and O output channels, kernel k x k, input
+plane N x N, output plane M x M and k_b bits (a plane that is no square counts H W pixels):
+
+    N_A = N^2 I + k^2 I O       memory accesses    E_A = 2.5 k_b pJ
+    N_C = M^2 I k^2 O           MACs               E_C = 3.1 k_b / 32 + 0.1 pJ
+    E   = N_A E_A + N_C E_C                        memory = I O k^2 k_b bits
+
+That is scheme "standard". The others take the MAC's energy from the energy table, by one of two
+readings of Eq. 5: "paper" multiplies E_C, as printed, by E_config(k_b), the table's energy of the
+scheme at k_b bits over that of the conventional 16-bit MAC (scheme "fixed", 16 bits); since E_C is
+already linear in k_b, that scales precision twice. "measured" takes the table's energy of one MAC
+in place of E_C.
+
+The classifier, a Linear that runs last, is not counted: it stays in float.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flows.table import MAX_BITS, SCHEMES, EnergyTable
+
+READINGS = ("paper", "measured")
+Bits = int | Mapping[str, int] | Sequence[int]
+MacEnergy = Callable[[int], float]
+"""Energy in pJ of one MAC at a number of bits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerShape:
+    """What one forward pass of one image asks of a layer.
+
+    `inputs` is N^2 I, `weights` I O k^2 / groups (bias aside), `macs` M^2 I k^2 O / groups; a layer
+    that runs several times has the sums. `output` is its output's shape without the batch.
+    """
+
+    name: str
+    inputs: int
+    weights: int
+    macs: int
+    output: tuple[int, ...]
+    runs: int = 1
+
+    @property
+    def accesses(self) -> int:
+        """N_A: each input and each weight is fetched once a run."""
+        return self.inputs + self.weights * self.runs
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerEnergy:
+    """The price of one layer for one image."""
+
+    name: str
+    bits: int
+    macs: int
+    accesses: int
+    weights: int
+    memory_bits: int
+    access_uj: float
+    compute_uj: float
+
+    @property
+    def energy_uj(self) -> float:
+        """Accesses and computation together."""
+        return self.access_uj + self.compute_uj
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEnergy:
+    """The price of one image's forward pass.
+
+    `memory_gbit` is that of the weights (1e9 bits). `mean_bits` counts every layer once, as the
+    paper does, but for shortcuts, whose bits are another layer's.
+    """
+
+    energy_mj: float
+    memory_gbit: float
+    macs: int
+    mean_bits: float
+    layers: tuple[LayerEnergy, ...]
+
+
+def model_energy(
+    model: nn.Module,
+    input_shape: Sequence[int],
+    bits: Bits,
+    *,
+    scheme: str = "standard",
+    reading: str = "measured",
+    table: EnergyTable | None = None,
+    stimulus: str = "uniform",
+    supply: str = "nominal",
+) -> ModelEnergy:
+    """Energy and weight memory of `model` for one image (C, H, W).
+
+    `bits` is one width for all layers, a mapping by layer name, or one width per layer in forward
+    order; shortcuts (`model.feeds`) may be left out of both. `table` defaults to the one that ships
+    with the package. Raises ValueError for bits, scheme or reading that cannot be, and TableError
+    where the table lacks a row.
+    """
+    shapes = layer_shapes(model, input_shape)
+    feeds: dict[str, str] = getattr(model, "feeds", {})
+    widths = resolve_bits([shape.name for shape in shapes], bits, feeds)
+    mac = mac_energy(scheme, reading, table, stimulus=stimulus, supply=supply)
+    return price(shapes, widths, mac, shortcuts=feeds)
+
+
+def price(
+    shapes: Sequence[LayerShape],
+    bits: Mapping[str, int],
+    mac: MacEnergy,
+    *,
+    shortcuts: Mapping[str, str] | None = None,
+) -> ModelEnergy:
+    """Eq. 4 and 5 over layer shapes: no model runs, so thousands of settings can be priced."""
+    layers = tuple(_layer(shape, bits[shape.name], mac) for shape in shapes)
+    own = [layer.bits for layer in layers if layer.name not in (shortcuts or {})]
+    return ModelEnergy(
+        energy_mj=sum(layer.energy_uj for layer in layers) / 1e3,
+        memory_gbit=sum(layer.memory_bits for layer in layers) / 1e9,
+        macs=sum(layer.macs for layer in layers),
+        mean_bits=sum(own) / len(own),
+        layers=layers,
+    )
+
+
+def _layer(shape: LayerShape, bits: int, mac: MacEnergy) -> LayerEnergy:
+    return LayerEnergy(
+        name=shape.name,
+        bits=bits,
+        macs=shape.macs,
+        accesses=shape.accesses,
+        weights=shape.weights,
+        memory_bits=shape.weights * bits,
+        access_uj=shape.accesses * 2.5 * bits / 1e6,  # E_A
+        compute_uj=shape.macs * mac(bits) / 1e6,
+    )
+
+
+def linear_law(bits: int) -> float:
+    """E_C of Table I: 3.1 k_b / 32 + 0.1 pJ.
+
+    >>> linear_law(16)
+    1.65
+    """
+    return 3.1 * bits / 32 + 0.1
+
+
+def mac_energy(
+    scheme: str = "standard",
+    reading: str = "measured",
+    table: EnergyTable | None = None,
+    *,
+    stimulus: str = "uniform",
+    supply: str = "nominal",
+) -> MacEnergy:
+    """The energy of one MAC in pJ as a function of its bits, by scheme and reading of Eq. 5."""
+    if scheme not in ("standard", *SCHEMES):
+        known = ", ".join(("standard", *SCHEMES))
+        raise ValueError(f"scheme {scheme!r} is unknown; there are {known}.")
+    if reading not in READINGS:
+        raise ValueError(f"reading {reading!r} is unknown; there are {', '.join(READINGS)}.")
+    if scheme == "standard":
+        return linear_law
+    rows = table or EnergyTable.load()
+
+    def measured(bits: int, scheme: str = scheme) -> float:
+        return rows.row(scheme, bits, bits, stimulus=stimulus, supply=supply).energy_fj / 1e3
+
+    if reading == "measured":
+        return measured
+    conventional = rows.row("fixed", MAX_BITS, MAX_BITS, stimulus=stimulus).energy_fj / 1e3
+    return lambda bits: linear_law(bits) * measured(bits) / conventional  # E_C E_config
+
+
+def resolve_bits(
+    names: Sequence[str], bits: Bits, feeds: Mapping[str, str] | None = None
+) -> dict[str, int]:
+    """Every layer's bits, by name; a shortcut that has none takes those of the layer it feeds.
+
+    >>> resolve_bits(["a", "b", "shortcut"], [8, 4], {"shortcut": "b"})
+    {'a': 8, 'b': 4, 'shortcut': 4}
+    """
+    feeds = feeds or {}
+    own = [name for name in names if name not in feeds]
+    if isinstance(bits, int):
+        given = dict.fromkeys(names, bits)
+    elif isinstance(bits, Mapping):
+        given = dict(bits)
+    elif len(bits) in (len(names), len(own)):
+        given = dict(zip(names if len(bits) == len(names) else own, bits, strict=True))
+    else:
+        counts = " or ".join(str(n) for n in sorted({len(own), len(names)}))
+        raise ValueError(f"{len(bits)} widths are given for {counts} layers; give one for each.")
+    if unknown := [name for name in given if name not in names]:
+        raise ValueError(f"the model has no layer {unknown[0]!r}; there are {', '.join(names)}.")
+    for name in feeds.keys() - given.keys():
+        if feeds[name] in given:
+            given[name] = given[feeds[name]]
+    if missing := [name for name in names if name not in given]:
+        raise ValueError(f"no bits are given for {', '.join(missing)}; give every layer's.")
+    return {name: check_bits(given[name], name) for name in names}
+
+
+def check_bits(bits: Any, name: str) -> int:
+    """`bits` if it is a width that the hardware has; ValueError, naming the layer, otherwise."""
+    if type(bits) is not int or not 1 <= bits <= MAX_BITS:
+        raise ValueError(
+            f"the bits of {name} must be a whole number from 1 to {MAX_BITS}, not {bits!r}."
+        )
+    return bits
+
+
+def layer_shapes(model: nn.Module, input_shape: Sequence[int]) -> tuple[LayerShape, ...]:
+    """The counted layers of `model` in forward order, traced with one blank image (C, H, W).
+
+    Counted are Conv1d, Conv2d, Conv3d and Linear, subclasses too; the classifier is not. The model
+    stays as it is. Raises ValueError where the model cannot take such an image or has no layers.
+    """
+    seen: dict[str, LayerShape] = {}
+    last = ""
+
+    def record(name: str, layer: nn.Module, output: Tensor, source: Tensor) -> None:
+        nonlocal last
+        last = name
+        seen[name] = _add_run(seen.get(name), name, layer, source, output)
+
+    with _traced(model, record):
+        try:
+            model(_blank(model, input_shape))
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            shape = " x ".join(map(str, input_shape))
+            raise ValueError(f"the model cannot take an image of {shape}: {reason}") from None
+    if last and isinstance(model.get_submodule(last), nn.Linear):
+        del seen[last]
+    if not seen:
+        raise ValueError("the model has no convolution and no hidden Linear; nothing to count.")
+    return tuple(seen.values())
+
+
+def _add_run(
+    before: LayerShape | None, name: str, layer: nn.Module, source: Tensor, output: Tensor
+) -> LayerShape:
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    weights = weight.numel()
+    # Each output value takes k^2 I / groups MACs, and that is what one output channel's weights are.
+    macs = output[0].numel() * (weights // weight.shape[0])
+    return LayerShape(
+        name=name,
+        inputs=source[0].numel() + (before.inputs if before else 0),
+        weights=weights,
+        macs=macs + (before.macs if before else 0),
+        output=tuple(output.shape[1:]),
+        runs=1 + (before.runs if before else 0),
+    )
+
+
+@contextmanager
+def _traced(model: nn.Module, record: Callable[..., None]) -> Iterator[None]:
+    """Inside, `record(name, layer, output, source)` sees every counted layer; evaluation mode."""
+    training = {module: module.training for module in model.modules()}
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+    hooks = [
+        layer.register_forward_hook(
+            lambda layer, args, output, name=name: record(name, layer, output, args[0])
+        )
+        for name, layer in model.named_modules()
+        if isinstance(layer, kinds)
+    ]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, mode in training.items():
+            module.training = mode
+
+
+def _blank(model: nn.Module, input_shape: Sequence[int]) -> Tensor:
+    """One image of zeros where the model's parameters are, and of their type."""
+    parameter = next(model.parameters(), torch.empty(0))
+    return torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype)
