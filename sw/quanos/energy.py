@@ -103,12 +103,12 @@ def model_energy(
     """Energy and weight memory of `model` for one image (C, H, W).
 
     `bits` is one width for all layers, a mapping by layer name, or one width per layer in forward
-    order; shortcuts (`model.feeds`) may be left out of both. `table` defaults to the one that ships
+    order; shortcuts (`model.shortcuts`) may be left out of both. `table` defaults to the one that ships
     with the package. Raises ValueError for bits, scheme or reading that cannot be, and TableError
     where the table lacks a row.
     """
     shapes = layer_shapes(model, input_shape)
-    feeds: dict[str, str] = getattr(model, "feeds", {})
+    feeds: Mapping[str, str] = getattr(model, "shortcuts", {})
     widths = resolve_bits([shape.name for shape in shapes], bits, feeds)
     mac = mac_energy(scheme, reading, table, stimulus=stimulus, supply=supply)
     return price(shapes, widths, mac, shortcuts=feeds)
@@ -254,7 +254,7 @@ def _add_run(
     weight = layer.weight
     assert isinstance(weight, Tensor)
     weights = weight.numel()
-    # Each output value takes k^2 I / groups MACs, and that is what one output channel's weights are.
+    # Each output value takes k^2 I / groups MACs: as many as one output channel has weights.
     macs = output[0].numel() * (weights // weight.shape[0])
     return LayerShape(
         name=name,
