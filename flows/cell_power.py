@@ -152,7 +152,8 @@ class CellPower:
         slew = slews[self.nets[power.related_pin or ""]]
         if self._opposes(power):
             slew = slew[:, ::-1]
-        load = loads[self.nets[power.pin]].max(axis=1, keepdims=True).repeat(2, axis=1)
+        nets = self.nets[power.pin]
+        load = np.where(nets >= 0, loads[nets].max(axis=1), 0.0)[:, None].repeat(2, axis=1)
         return self._mean_edge(power.rise, power.fall, slew, load)
 
     def _mean_edge(self, rise: Lut, fall: Lut, slew: Floats, load: Floats) -> Floats:
@@ -183,8 +184,27 @@ class CellPower:
         for pin, items in self.driven.items():
             if items:
                 part = clock if all_clock else internal
-                part += self._driven_mean_fj(pin, joint, density) * self._of(density, pin)
+                rate = self._output_density(pin, joint, density)
+                part += self._driven_mean_fj(pin, joint, density) * rate
         return Parts(internal, clock, self.leak_nw @ (self.leak_words @ joint))
+
+    def _output_density(self, pin: str, joint: Floats, density: Floats) -> Floats:
+        """Transitions of an output per cycle, connected or not.
+
+        The tables of a cell with several outputs share its energy out among them, so that an
+        unconnected one counts as well. It does what the register's other output does, or what
+        the inputs, each on its own, make of it.
+        """
+        nets = self.nets[pin]
+        if np.all(nets >= 0):
+            return np.asarray(density[nets])
+        if self.cell.kind == "comb":
+            decided = [self.words.decides(name, pin) @ joint for name in self.cell.inputs]
+            rates = [self._of(density, name) for name in self.cell.inputs]
+            made = np.sum(np.array(decided) * np.array(rates), axis=0)
+        else:
+            made = np.max([self._of(density, name) for name in self.cell.outputs], axis=0)
+        return np.asarray(np.where(nets >= 0, density[nets], made))
 
     def _driven_mean_fj(self, pin: str, joint: Floats, density: Floats) -> Floats:
         """Energy of one transition of an output, its inputs and states weighted by what they do."""

@@ -135,6 +135,20 @@ def test_closed_clock_gate_saves_the_clock_behind_it(tmp_path):
     assert shut.internal_w == open_.internal_w == 0
 
 
+def test_unconnected_output_counts_with_its_twin(tmp_path):
+    """The energy of a flip-flop's event is shared between the tables of Q and QN."""
+    pins = {"CK": 4, "D": 2, "Q": 5}
+    both = load(tmp_path, module({"r": ("DFF_X1", {**pins, "QN": 9})}, PORTS))
+    one = load(tmp_path, module({"r": ("DFF_X1", pins)}, PORTS))
+    energies = []
+    for netlist, nets in ((both, {"_9_": (0.5, 0.4)}), (one, {})):
+        given = activity(netlist, y=(0.5, 0.4), **nets)
+        result = PowerModel(netlist, LIBRARY, Conditions(port_ff=0.0))(given, CLOCK_PS)
+        energies.append(result.fj(result.internal_w))
+    assert energies[1] == pytest.approx(energies[0])
+    assert energies[1] > 0.4 * 8
+
+
 def test_energy_goes_with_the_square_of_the_supply(tmp_path):
     netlist = load(tmp_path, module(PIPE, PORTS))
     model, given = PowerModel(netlist, LIBRARY), activity(netlist, a=(0.5, 1.0), y=(0.5, 1.0))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import shutil
 import subprocess
 import sys
 
@@ -154,52 +152,3 @@ def test_command(tmp_path):
         assert (done.returncode, done.stdout) == (2, "")
         assert says in done.stderr
         assert len(done.stderr.splitlines()) == 1
-
-
-STA = """
-read_liberty {liberty}
-read_verilog {verilog}
-link_design mac
-create_clock -name clk -period 2.0 [get_ports clk]
-set_input_delay 0 -clock clk [all_inputs]
-set_output_delay 0 -clock clk [all_outputs]
-set_input_transition 0.02 [all_inputs]
-set_clock_transition 0.02 [get_clocks clk]
-set_load -pin_load 2.0 [all_outputs]
-{case}
-report_checks -path_delay max -digits 5
-exit
-"""
-
-
-def constant_registers(netlist, library, held):
-    """OpenSTA does not pass constants through registers: say them at their outputs."""
-    states = case.states(netlist, library, held)
-    for instance in netlist.instances:
-        for pin in ("Q", "QN"):
-            if library.cells[instance.cell].register and pin in instance.pins:
-                state = states[instance.pins[pin]]
-                name = re.sub(r"([\[\]])", r"\\\1", instance.name)
-                if state is not None:
-                    yield f"set_case_analysis {state} [get_pins {{{name}/{pin}}}]"
-
-
-@pytest.mark.skipif(shutil.which("sta") is None, reason="OpenSTA is not installed")
-@pytest.mark.parametrize("held", [{}, {"w[0]": 0, "a[0]": 0}, {"en": 1}])
-def test_longest_path_is_openstas(mac, tmp_path, held):
-    folder, library, netlist = mac
-    liberty = tmp_path / "full.lib"
-    text = subprocess.run(["gzip", "-dc", library.path], capture_output=True, check=True).stdout
-    liberty.write_bytes(re.sub(rb"default_wire_load .*", b"", text))  # ours has none by default
-    lines = [f"set_case_analysis {v} [get_ports {{{p}}}]" for p, v in held.items()]
-    lines += constant_registers(netlist, library, held)
-    script = tmp_path / "sta.tcl"
-    script.write_text(
-        STA.format(liberty=liberty, verilog=folder / "mac.netlist.v", case="\n".join(lines))
-    )
-    report = subprocess.run(["sta", "-exit", script], capture_output=True, text=True, check=True)
-    arrival = float(re.search(r"([\d.]+) +data arrival time", report.stdout)[1])
-    setup = re.search(r"-([\d.]+) +[\d.]+ +library setup time", report.stdout)
-    theirs = 1000 * (arrival + (float(setup[1]) if setup else 0.0))
-    ours = analyse(netlist, library, held).critical_path_ps
-    assert ours == pytest.approx(theirs, rel=1e-3)
