@@ -47,6 +47,7 @@ from hw.rtl.spec import MacSpec, Mode
 VERSION = 1  # counts up when the same inputs give other energies
 STIMULI = ("uniform", "uniform_signed", "gaussian", "gaussian_signed")
 CLOCK_STEP_PS = 10.0
+MIN_BATCHES = 10
 WARMUP = 8  # cycles before counting: the pipeline is full
 CONDITIONS = Conditions()
 
@@ -203,11 +204,10 @@ def _half_width(values: list[float]) -> float:
     Student's t from the normal quantile (Abramowitz and Stegun 26.7.5, good to 1e-3 from 9 degrees
     of freedom on).
     """
-    freedom = len(values) - 1
-    if freedom < 9:
-        raise FlowError("a confidence interval needs at least 10 batches of 64 vectors.")
+    n = len(values) - 1
     z = statistics.NormalDist().inv_cdf(0.975)
-    t = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    t = z + (z**3 + z) / (4 * n) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
+    t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * n**3)
     return t * statistics.stdev(values) / math.sqrt(len(values))
 
 
@@ -368,6 +368,11 @@ def main() -> int:
         vectors=arguments.vectors,
         seed=arguments.seed,
     )
+    if rounds(settings.vectors, settings.seed)[0].batches < MIN_BATCHES:
+        raise FlowError(
+            f"{settings.vectors} vectors are too few for a confidence interval; it takes "
+            f"{MIN_BATCHES} batches of {CYCLES}, {MIN_BATCHES * CYCLES} vectors."
+        )
     if arguments.workers < 1:
         raise FlowError(f"the number of workers must be 1 or more, not {arguments.workers}.")
     kept = arguments.out.with_name(f"{arguments.out.name}.points")
@@ -388,7 +393,13 @@ def _arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--schemes", nargs="+", default=list(SCHEMES), metavar="NAME", help=", ".join(SCHEMES))
     add("--bits", nargs="+", type=int, default=list(range(1, MAX_BITS + 1)), metavar="K")
-    add("--stimuli", nargs="+", default=["uniform"], metavar="NAME", help=", ".join(STIMULI))
+    add(
+        "--stimuli",
+        nargs="+",
+        default=["uniform", "uniform_signed"],
+        metavar="NAME",
+        help=", ".join(STIMULI),
+    )
     add("--vectors", type=int, default=10_240, metavar="N", help="operand words per point")
     add("--seed", type=int, default=0, metavar="S")
     add("--rtl", type=Path, default=Path("build/rtl"), metavar="DIR", help="Verilog of the MACs")

@@ -104,7 +104,7 @@ def _bell(
 def load(path: Path | str) -> dict[str, Codes]:
     """Arrays of a `.npz` file, flattened; FlowError unless all are integers of one length."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (ValueError, EOFError, BadZipFile):
         raise FlowError(f"{path} is no .npz file of arrays; write one with numpy.savez.") from None
