@@ -1,10 +1,16 @@
-"""What the rooms owe each other: who imports whom."""
+"""What the rooms owe each other: who imports whom, and that trainer and hardware agree."""
 
 import ast
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from torch import nn
+
+from hw.rtl.spec import MacSpec
+from quanos.layers import layer_codes, quantize
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -70,3 +76,40 @@ def test_the_import_rule_can_fail() -> None:
     assert sorted(n for n in names if not permitted(n, allowed("sw/quanos/energy.py"))) == [
         "flows.power"
     ]
+
+
+def convolution(signed: bool) -> tuple[nn.Module, torch.Tensor]:
+    """A small convolution and an input for it, unsigned as after a ReLU or signed."""
+    torch.manual_seed(7)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 2))
+    images = torch.randn(2, 3, 4, 4)
+    return model, images if signed else images.relu()
+
+
+@pytest.mark.parametrize("scheme", ["dg", "dvafs", "dvafs_st"])
+@pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
+@pytest.mark.parametrize("bits", range(1, 17))
+def test_hardware_computes_the_trainers_integers(scheme: str, signed: bool, bits: int) -> None:
+    """Every output of a quantized convolution, accumulated by the golden MAC: equal, not close."""
+    model, images = convolution(signed)
+    quantized = quantize(model, bits)
+    quantized(images)
+    codes = layer_codes(quantized[0], images)
+    assert codes["a_signed"] == signed
+    w = codes["w"].flatten(1).long()  # (4 outputs, 27)
+    a = nn.functional.unfold(codes["a"].double(), 3).long().transpose(1, 2).flatten(0, 1)
+    expected = a @ w.T  # (8 positions, 4 outputs)
+
+    spec = MacSpec(scheme=scheme, guard_bits=8)
+    mode = spec.mode(bits, bits, signed)
+    positions = [(p, o) for p in range(len(a)) for o in range(len(w))]
+    for start in range(0, len(positions), mode.lanes):
+        lanes = positions[start : start + mode.lanes]
+        w_codes = torch.stack([w[o] for _, o in lanes], 1).numpy()  # (27, lanes)
+        a_codes = torch.stack([a[p] for p, _ in lanes], 1).numpy()
+        spec.pack(w_codes, a_codes, mode)  # the codes are ones that the ports take
+        sums = spec.compute(w_codes, a_codes, mode)[-1]
+        wanted = np.array([int(expected[p, o]) for p, o in lanes], dtype=object)
+        if scheme == "dvafs_st":
+            wanted = wanted.sum(keepdims=True)
+        assert (sums == wanted << spec.shift(mode)).all()
