@@ -61,6 +61,7 @@ class Circuit:
     gates: tuple[Gate, ...]
     flipflops: tuple[FlipFlop, ...]
     clocks: dict[int, ClockNet]
+    functions: tuple[str, ...]  # of all the library's combinational cells
 
     @classmethod
     def of(cls, netlist: Netlist, library: Library) -> Circuit:
@@ -69,7 +70,15 @@ class Circuit:
         gates = []
         for i in (i for level in netlist.levels(library) for i in level):
             gates += [g for g in _gates(i, netlist, library) if g.output not in clocks]
-        circuit = cls(netlist, tuple(gates), tuple(_flipflops(netlist, library)), clocks)
+        functions = {
+            pin.function.text
+            for cell in library.cells.values()
+            if cell.kind == "comb"
+            for pin in cell.pins.values()
+            if pin.function is not None
+        }
+        flipflops = tuple(_flipflops(netlist, library))
+        circuit = cls(netlist, tuple(gates), flipflops, clocks, tuple(sorted(functions)))
         circuit._refuse_clock_as_data()
         return circuit
 

@@ -62,9 +62,9 @@ class Kernel:
         self.plan = plan
         self.nets = len(plan.circuit.netlist.nets)
         self.source_nets = [net for net, _, _ in plan.sources]
-        functions = tuple(sorted({t.gate.function.text for t in plan.tasks}))
-        self._library = _load(functions)
-        self._drivers, self._tasks, rows, scratch = _lay_out(plan, functions)
+        # All of the library's functions, so that one build does for all netlists.
+        self._library = _load(plan.circuit.functions)
+        self._drivers, self._tasks, rows, scratch = _lay_out(plan)
         self._arena = _aligned(rows)
         self._arena[:BLOCK] = 0
         self._arena[BLOCK : 2 * BLOCK] = ONES
@@ -137,10 +137,10 @@ class _Arena:
 
 
 def _lay_out(
-    plan: Plan, functions: tuple[str, ...]
+    plan: Plan,
 ) -> tuple[NDArray[np.void], NDArray[np.void], int, int]:
     """The plan as arrays of the kernel's structures, with the rows of arena and scratch."""
-    number = {text: i for i, text in enumerate(functions)}
+    number = {text: i for i, text in enumerate(plan.circuit.functions)}
     readers = dict.fromkeys(plan.windows, 0)
     for task in plan.tasks:
         for net in set(task.gate.inputs) & readers.keys():

@@ -21,7 +21,7 @@ import multiprocessing
 import os
 import platform
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -85,7 +85,7 @@ class Point:
         return self.spec.mode(self.w_bits, self.a_bits, self.stimulus.endswith("_signed"))
 
 
-def points(schemes: list[str], bits: list[int], stimuli: list[str]) -> list[Point]:
+def points(schemes: Sequence[str], bits: Sequence[int], stimuli: Sequence[str]) -> list[Point]:
     """All of them, w_bits = a_bits."""
     for what, given, allowed in (
         ("scheme", schemes, SCHEMES),
