@@ -120,6 +120,21 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def oracle(session: nox.Session) -> None:
+    """Hold the flow against independent tools: Icarus Verilog and OpenSTA, where installed."""
+    prepare(session, "all", "tests")
+    session.run("pytest", "-m", "oracle", *session.posargs)
+
+
+@nox.session
+def reproduce(session: nox.Session) -> None:
+    """Replay the paper's energy and memory columns beside what it printed."""
+    prepare(session, "sw")
+    page = ("--out", "docs/reproduction.md")
+    session.run("python", "-m", "quanos.reproduce", *page, *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Ruff and mypy."""
     prepare(session, "all", "lint")
