@@ -222,6 +222,11 @@ class Netlist:
 def _usable(instance: Instance, library: Library, top: str) -> Cell:
     """The instance's cell; FlowError where the library has none of use under that name."""
     cell = library.cells.get(instance.cell)
+    if cell is None and instance.cell.startswith("$"):
+        raise FlowError(
+            f"{top}: library {library.name} has no cell for {instance.name}, a {instance.cell} "
+            "(a register with asynchronous reset, a latch, a tri-state?); use a larger library."
+        )
     if cell is None:
         raise FlowError(
             f"{top}: cell {instance.name} is a {instance.cell}, which library {library.name} does "

@@ -269,23 +269,26 @@ def clock_slews(
     slews = {net: (conditions.clock_slew_ps,) * 2 for net in nets if drivers[net] is None}
     todo = [net for net in nets if drivers[net] is not None]
     while todo:
-        left = [net for net in todo if not _clock_slew(net, netlist, library, loads, slews)]
+        left = [
+            net for net in todo if not _add_slew(net, drivers[net], netlist, library, loads, slews)
+        ]
         if len(left) == len(todo):  # made by logic: the stated slew is all that is known
             return slews | dict.fromkeys(left, (conditions.clock_slew_ps,) * 2)
         todo = left
     return slews
 
 
-def _clock_slew(
+def _add_slew(
     net: int,
+    driver: tuple[int, str] | None,
     netlist: Netlist,
     library: Library,
     loads: NDArray[np.float64],
     slews: dict[int, tuple[float, float]],
 ) -> bool:
     """Add the net's slews if those of its driver's input are known."""
-    i, pin = netlist.drivers(library)[net] or (0, "")
-    instance = netlist.instances[i]
+    assert driver is not None
+    instance, pin = netlist.instances[driver[0]], driver[1]
     cell = library.cells[instance.cell]
     source = instance.pins[cell.clock_pin or cell.inputs[0]]
     if source not in slews:

@@ -121,7 +121,7 @@ def test_same_sources_same_netlist_and_nothing_done_twice(design, tmp_path):
         (
             "input c, input r, input a, output reg y); always @(posedge c or posedge r) "
             "if (r) y <= 0; else y <= a;",
-            "bad",
+            "async set or reset are not supported",
         ),
     ],
 )
