@@ -37,7 +37,7 @@ FEW = ("--vectors", "640", "--seed", "7")
 def table(folder):
     done = command(folder, "one.json", *SMALL, *FEW, "--workers", "1")
     assert done.returncode == 0, done.stderr
-    assert "relative to fixed 16" in done.stdout
+    assert "1 = fixed 16 bits" in done.stdout
     return EnergyTable.load(folder / "one.json")
 
 
