@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -37,12 +38,14 @@ def _table(
     schemes = sorted({scheme for scheme, _ in rows}, key=ORDER.index)
     told = sorted({s for s, k in PAPER if (s, k) in rows}) if reference else []
     scale = reference.energy_fj if reference else 1.0
-    view = Table(title=f"Energy per MAC ({'relative' if reference else 'fJ'}), {title}")
+    view = Table(
+        title=f"Energy per MAC ({'relative' if reference else 'fJ'}), {title}", box=SIMPLE_HEAD
+    )
     view.add_column("bits", justify="right")
     for scheme in schemes:
         view.add_column(scheme, justify="right", no_wrap=True)
     for scheme in told:
-        view.add_column(f"{scheme}, paper", justify="right", no_wrap=True)
+        view.add_column(f"{scheme}*", justify="right", no_wrap=True)
     for bits in sorted({k for _, k in rows}):
         cells = [_cell(rows.get((scheme, bits)), scale) for scheme in schemes]
         paper = [PAPER.get((scheme, bits)) for scheme in told]
@@ -54,11 +57,11 @@ def _table(
             f"{reference.vdd_v:.2f} V and {reference.clock_ps:.0f} ps"
         )
     if told:
-        view.caption += "; the paper's two points are solved back from its Table III"
+        view.caption += "; * the paper's, solved back from its Table III"
     return view
 
 
 def _cell(row: EnergyRow | None, scale: float) -> str:
     if row is None:
         return ""
-    return f"{row.energy_fj / scale:.3g} {row.glitch_fj / row.energy_fj:4.0%}"
+    return f"{row.energy_fj / scale:.3f} {row.glitch_fj / row.energy_fj:3.0%}"
