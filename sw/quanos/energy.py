@@ -21,12 +21,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from flows.table import MAX_BITS, SCHEMES, EnergyTable
+from quanos.quantizer import check_bits
 
 READINGS = ("paper", "measured")
 Bits = int | Mapping[str, int] | Sequence[int]
@@ -103,15 +103,15 @@ def model_energy(
     """Energy and weight memory of `model` for one image (C, H, W).
 
     `bits` is one width for all layers, a mapping by layer name, or one width per layer in forward
-    order; shortcuts (`model.shortcuts`) may be left out of both. `table` defaults to the one that ships
+    order; shortcuts (`model.feeds`) may be left out of both. `table` defaults to the one that ships
     with the package. Raises ValueError for bits, scheme or reading that cannot be, and TableError
     where the table lacks a row.
     """
     shapes = layer_shapes(model, input_shape)
-    feeds: Mapping[str, str] = getattr(model, "shortcuts", {})
+    feeds: Mapping[str, str] = getattr(model, "feeds", {})
     widths = resolve_bits([shape.name for shape in shapes], bits, feeds)
     mac = mac_energy(scheme, reading, table, stimulus=stimulus, supply=supply)
-    return price(shapes, widths, mac, shortcuts=feeds)
+    return price(shapes, widths, mac, feeds=feeds)
 
 
 def price(
@@ -119,11 +119,11 @@ def price(
     bits: Mapping[str, int],
     mac: MacEnergy,
     *,
-    shortcuts: Mapping[str, str] | None = None,
+    feeds: Mapping[str, str] | None = None,
 ) -> ModelEnergy:
     """Eq. 4 and 5 over layer shapes: no model runs, so thousands of settings can be priced."""
     layers = tuple(_layer(shape, bits[shape.name], mac) for shape in shapes)
-    own = [layer.bits for layer in layers if layer.name not in (shortcuts or {})]
+    own = [layer.bits for layer in layers if layer.name not in (feeds or {})]
     return ModelEnergy(
         energy_mj=sum(layer.energy_uj for layer in layers) / 1e3,
         memory_gbit=sum(layer.memory_bits for layer in layers) / 1e9,
@@ -208,16 +208,7 @@ def resolve_bits(
             given[name] = given[feeds[name]]
     if missing := [name for name in names if name not in given]:
         raise ValueError(f"no bits are given for {', '.join(missing)}; give every layer's.")
-    return {name: check_bits(given[name], name) for name in names}
-
-
-def check_bits(bits: Any, name: str) -> int:
-    """`bits` if it is a width that the hardware has; ValueError, naming the layer, otherwise."""
-    if type(bits) is not int or not 1 <= bits <= MAX_BITS:
-        raise ValueError(
-            f"the bits of {name} must be a whole number from 1 to {MAX_BITS}, not {bits!r}."
-        )
-    return bits
+    return {name: check_bits(given[name]) for name in names}
 
 
 def layer_shapes(model: nn.Module, input_shape: Sequence[int]) -> tuple[LayerShape, ...]:

@@ -1,7 +1,8 @@
 """The network zoo: convolutional networks in the form that CIFAR-size images ask for.
 
 Every model takes images (B, C, H, W) in [0, 1]; the normalisation is its first module, so that an
-attack's epsilon is in pixels. `shortcuts` maps every shortcut convolution to the layer it feeds.
+attack's epsilon is in pixels. `feeds` maps every shortcut convolution to the layer whose bits it
+takes.
 """
 
 from __future__ import annotations
@@ -51,13 +52,12 @@ class ConvNet(nn.Module):
         super().__init__()
         self.normalize = Normalize([0.5] * channels, [0.25] * channels)
         self.features = features
-        self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(width, classes)
-        self.shortcuts: dict[str, str] = {}
+        self.feeds: dict[str, str] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> logits (B, classes)."""
-        logits: Tensor = self.classifier(self.pool(self.features(self.normalize(x))).flatten(1))
+        logits: Tensor = self.classifier(self.features(self.normalize(x)).mean((2, 3)))
         return logits
 
 
@@ -144,24 +144,19 @@ def _resnet(
             stride = 2 if stage > 0 and index == 0 else 1
             modules.append(block(inputs, width << stage, stride))
             inputs = (width << stage) * expansion
-    return _with_shortcuts(ConvNet(nn.Sequential(*modules), inputs, channels, classes))
+    return _with_feeds(ConvNet(nn.Sequential(*modules), inputs, channels, classes))
 
 
-def _with_shortcuts(model: ConvNet) -> ConvNet:
-    """Note which layer each shortcut convolution feeds.
+def _with_feeds(model: ConvNet) -> ConvNet:
+    """Note which convolution each shortcut convolution takes its bits from.
 
-    It is the first convolution of the next block; after the last block only the classifier is left,
-    which stays float, and the shortcut goes with the last convolution of its own block.
+    A shortcut from layer l to layer l + 2 has the precision of layer l + 2 (Fig. 2b of the paper):
+    that of the last convolution of the block, to whose output it is added.
     """
-    blocks = [(f"features.{n}", m) for n, m in model.features.named_children()]
-    blocks = [(name, m) for name, m in blocks if isinstance(m, Block)]
-    for index, (name, block) in enumerate(blocks):
-        if len(block.shortcut) == 0:
-            continue
-        last = max(i for i, m in enumerate(block.branch) if isinstance(m, nn.Conv2d))
-        following = blocks[index + 1 :]
-        fed = f"{following[0][0]}.branch.0" if following else f"{name}.branch.{last}"
-        model.shortcuts[f"{name}.shortcut.0"] = fed
+    for name, block in model.named_modules():
+        if isinstance(block, Block) and len(block.shortcut):
+            last = max(i for i, m in enumerate(block.branch) if isinstance(m, nn.Conv2d))
+            model.feeds[f"{name}.shortcut.0"] = f"{name}.branch.{last}"
     return model
 
 
