@@ -1,7 +1,4 @@
-"""Reading Liberty files (NLDM) into `flows.library`, in its units.
-
-Whoever changes what is read counts `flows.library_cache.FORMAT` up.
-"""
+"""Reading Liberty files (NLDM) into `flows.library`, in its units."""
 
 from __future__ import annotations
 

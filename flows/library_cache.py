@@ -1,7 +1,7 @@
 """The cache of parsed Liberty files: reading one takes seconds, loading it from here a moment.
 
 JSON under the user's cache folder (or `QUANOS_CACHE`), keyed by the SHA-256 of the file's
-text and `FORMAT`, which counts up whenever a Liberty file is read differently.
+text and of the modules that read it: whoever changes these reads afresh.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from flows.console import FlowError, write_text
 from flows.library import Library
 from flows.lut import Lut
 
-FORMAT = 1
+READERS = ("boolean.py", "liberty.py", "library.py", "library_cache.py", "lut.py")
 
 
 def load(path: Path) -> Library:
     """The library in `path`, from the cache if this very content was read before."""
     text = _plain(path)
     digest = hashlib.sha256(text).hexdigest()
-    cached = folder() / f"{digest[:32]}-{FORMAT}.json"
+    cached = folder() / f"{digest[:32]}-{_reader_version()[:16]}.json"
     try:
         library: Library = _builder(Library)(json.loads(cached.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
@@ -43,6 +43,12 @@ def load(path: Path) -> Library:
         with contextlib.suppress(OSError):  # a read-only home only costs the time to parse again
             write_text(cached, json.dumps(_encode(library), separators=(",", ":")))
     return replace(library, path=path)
+
+
+@cache
+def _reader_version() -> str:
+    here = Path(__file__).parent
+    return hashlib.sha256(b"".join((here / name).read_bytes() for name in READERS)).hexdigest()
 
 
 def _plain(path: Path) -> bytes:

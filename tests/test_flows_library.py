@@ -82,9 +82,14 @@ def test_typical_values_as_the_file_states_them():
     assert nand.pins["A1"].capacitance_ff == 1.599032
     arc = nand.arcs_between["ZN", "A1"][0]
     assert arc.cell_fall.at(1.17378, 0.365616) == pytest.approx(6.83090)
+    assert arc.cell_fall.at(1.17378, 59.3567) == pytest.approx(129.575)
+    assert arc.cell_fall.at(198.535, 0.365616) == pytest.approx(7.72654)
     assert nand.internal_power[0].rise.at(1.17378, 0.365616) == pytest.approx(2.187802)
     assert {item.when.text: item.nw for item in nand.leakage}["A1 & A2"] == 37.206389
-    register = full_library().cells["DFF_X1"].register
+    flipflop = full_library().cells["DFF_X1"]
+    setup = next(c for c in flipflop.constraints if c.kind == "setup_rising")
+    assert setup.rise.at(198.535, 1.17378) == pytest.approx(55.773)
+    register = flipflop.register
     assert (register.clock_pin, register.rising, register.next_state.text) == ("CK", True, "D")
 
 

@@ -42,9 +42,10 @@ def arc(cell, output, related, k=0):
     return LIBRARY.cells[cell].arcs_between[output, related][k]
 
 
-def test_register_to_register_by_hand(tmp_path):
+@pytest.mark.parametrize("input_slew_ps", [1.0, 15.0, 120.0])
+def test_register_to_register_by_hand(tmp_path, input_slew_ps):
     netlist = load(tmp_path, module(PIPE, PORTS))
-    conditions = Conditions(input_slew_ps=15.0, clock_slew_ps=30.0)
+    conditions = Conditions(input_slew_ps=input_slew_ps, clock_slew_ps=30.0)
     nand, dff = LIBRARY.cells["NAND2_X1"].pins, LIBRARY.cells["DFF_X1"].pins
     expected = []
     for edge, other in (("rise", "fall"), ("fall", "rise")):  # of the NAND's input, of its output
@@ -53,13 +54,13 @@ def test_register_to_register_by_hand(tmp_path):
         delay, slew = (t.at(30.0, load1) for t in launch.tables(edge))
         load2 = getattr(dff["D"], f"{other}_capacitance_ff")
         delay2, slew2 = (t.at(slew, load2) for t in through.tables(other))
-        from_b = arc("NAND2_X1", "ZN", "A2").tables(other)[1].at(15.0, load2)
+        from_b = arc("NAND2_X1", "ZN", "A2").tables(other)[1].at(input_slew_ps, load2)
         setup = getattr(LIBRARY.cells["DFF_X1"].constraints[0], other)
         expected.append(delay + delay2 + setup.at(max(slew2, from_b), 30.0))
     timing = analyse(netlist, LIBRARY, None, conditions)
+    assert timing.endpoint == "D of second"
     assert timing.critical_path_ps == pytest.approx(max(expected))
     assert [step.instance for step in timing.path] == ["first", "gate"]
-    assert timing.endpoint == "D of second"
 
 
 @pytest.mark.parametrize(
