@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import icarus
 import numpy as np
 import pytest
 
@@ -157,6 +158,21 @@ def test_the_seed_alone_decides_the_counts(mac):
     other = simulator.run_all(rounds(2 * 16 * CYCLES, 6), inputs, WARMUP)
     assert np.array_equal(whole.toggles, again.toggles)
     assert not np.array_equal(whole.toggles, other.toggles)
+
+
+@pytest.mark.skipif(icarus.IVERILOG is None, reason="Icarus (iverilog) is not installed")
+def test_toggles_of_a_clocked_netlist_equal_icarus_net_by_net(mac, tmp_path):
+    """Registers, clock gates and all: nothing but the netlist, the delays and the port bits."""
+    spec, simulator = mac
+    mode = spec.modes()[len(spec.modes()) // 2]
+    inputs = mac_inputs(
+        spec, mode, simulator.netlist, "uniform", np.random.default_rng(4), 1, WARMUP
+    )
+    counted = simulator.run(inputs, WARMUP).toggles[0].tolist()
+    bits = {net: values[:, 0] for net, values in inputs.items()}
+    expected = icarus.toggles(simulator.circuit, simulator.delays, bits, WARMUP, tmp_path)
+    assert sum(counted) > 1000
+    assert counted == expected
 
 
 def command(*arguments):

@@ -1,0 +1,110 @@
+"""Replay a circuit with its quantised delays in Icarus Verilog and count transitions in its VCD.
+
+The delays' definition (`flows.delays`) in Verilog, in half steps, so that no two events race:
+within one instant Icarus takes events one by one, and a first inertial half step lets no pulse of
+no width through.
+"""
+
+import shutil
+import subprocess
+
+IVERILOG = shutil.which("iverilog")
+HALF = 2  # time units of a step
+
+
+def toggles(circuit, delays, inputs, warmup, folder):
+    """Transitions of every net from cycle `warmup` on; `inputs[net]` has shape (cycles,)."""
+    settle = 2 + max([max(p) for p in delays.sources.values()], default=0)
+    settle += sum(max(d.inputs, default=0) + max(d.rise, d.fall) for d in delays.gates)
+    period = HALF * min(settle, 20_000)
+    cycles = len(next(iter(inputs.values())))
+    source, vcd = folder / "replay.v", folder / "replay.vcd"
+    stimulus = folder / "replay.txt"
+    rows = zip(*(inputs[net] for net in circuit.data_inputs), strict=True)
+    stimulus.write_text("".join("".join(map(str, row)) + "\n" for row in rows))
+    source.write_text("\n".join(_module(circuit, delays, period, cycles, stimulus, vcd)))
+    run = {"check": True, "capture_output": True}
+    subprocess.run([IVERILOG, "-g2005", "-o", folder / "replay.vvp", source], **run)
+    subprocess.run(["vvp", "-n", folder / "replay.vvp"], **run)
+    return _count(vcd, len(circuit.netlist.nets), warmup * period)
+
+
+def _module(circuit, delays, period, cycles, stimulus, vcd):
+    width = len(circuit.data_inputs)
+    yield f"`timescale 1ps/1ps\nmodule replay;\nreg clk; reg [0:{width - 1}] x;"
+    yield f"reg [0:{width - 1}] memory [0:{cycles - 1}]; integer i;"
+    yield f"wire n0 = 0; wire n1 = 1; {' '.join(f'wire n{n};' for n in _nets(circuit))}"
+    for k, net in enumerate(circuit.data_inputs):
+        yield f"assign {_pair(delays.sources[net])} n{net} = x[{k}];"
+    yield from _clocks(circuit)
+    for i, ff in enumerate(circuit.flipflops):
+        names = {pin: f"n{net}" for pin, net in ff.inputs.items()}
+        names |= dict(zip(ff.state, (f"q{i}", f"~q{i}"), strict=True))
+        yield f"reg q{i}; initial q{i} = 0;"
+        yield f"always @(posedge n{ff.clock}) q{i} <= {ff.next_state.expression(names)};"
+        for net, inverted, _ in ff.outputs:
+            yield f"assign {_pair(delays.sources[net])} n{net} = {'~' * inverted}q{i};"
+    for i, (gate, delay) in enumerate(zip(circuit.gates, delays.gates, strict=True)):
+        yield from _gate(i, gate, delay)
+    yield f'initial begin $readmemb("{stimulus}", memory); $dumpfile("{vcd}");'
+    yield "$dumpvars(1, replay); clk = 0; x = memory[0];"
+    yield f"for (i = 1; i < {cycles}; i = i + 1) begin"
+    # The clock rises half a unit of the period after the cycle's inputs have settled.
+    yield f"#{period // 2} clk = 0; #{period - period // 2} clk = 1; x <= memory[i]; end"
+    yield f"#{period // 2} clk = 0; #{period - period // 2 - 1} $finish; end\nendmodule"
+
+
+def _nets(circuit):
+    gates = [gate.output for gate in circuit.gates]
+    return [*circuit.sources, *circuit.clocks, *gates]
+
+
+def _pair(delay):
+    return f"#({HALF * delay[0]},{HALF * delay[1]})"
+
+
+def _clocks(circuit):
+    for net, clock in circuit.clocks.items():
+        if clock.parent is None:
+            yield f"assign n{net} = clk;"
+        elif clock.enables:
+            enable = " | ".join(f"n{e}" for e in clock.enables)
+            yield f"reg l{net}; always @* if (!n{clock.parent}) l{net} = {enable};"
+            yield f"assign n{net} = n{clock.parent} & l{net};"
+        else:
+            sign = "~" * (clock.inverted != circuit.clocks[clock.parent].inverted)
+            yield f"assign n{net} = {sign}n{clock.parent};"
+
+
+def _gate(i, gate, delay):
+    both = bool(delay.rise and delay.fall)
+    names = {}
+    for pin, net, d in zip(gate.function.inputs, gate.inputs, delay.inputs, strict=True):
+        names[pin] = name = f"g{i}_{pin}"
+        late = f"#{HALF * d - (not both)}"
+        yield f"reg {name}; initial {name} <= {late} n{net};"
+        yield f"always @(n{net}) {name} <= {late} n{net};"
+    if both:
+        first, then = f"#({HALF * delay.rise - 1},{HALF * delay.fall - 1})", "#(1,1)"
+    else:
+        first, then = "#(1,1)", _pair((delay.rise, delay.fall))
+    yield f"wire z{i}; assign {first} z{i} = {gate.function.expression(names)};"
+    yield f"assign {then} n{gate.output} = z{i};"
+
+
+def _count(vcd, nets, start):
+    """A net that ends an instant as it began it, after a pulse of no width, did not change."""
+    counts, codes, counting, last = [0] * nets, {}, False, {}
+    with vcd.open() as lines:
+        for line in lines:
+            if line[0] == "#":
+                counting = int(line[1:]) >= start
+            elif line.startswith("$var"):
+                name = line.split()[4]
+                if name[0] == "n" and name[1:].isdecimal():
+                    codes[line.split()[3]] = int(name[1:])
+            elif line[0] in "01" and line[1:-1] in codes:
+                net = codes[line[1:-1]]
+                counts[net] += counting and last[net] != line[0]
+                last[net] = line[0]
+    return counts
