@@ -125,7 +125,7 @@ def quantize(
             f"only Conv2d and Linear can be quantized, not {kinds}; name them in keep_float."
         )
     names = _targets(modules, classifier, keep_float)
-    widths = dict.fromkeys(names, 16) | _widths(names, bits)
+    widths = dict.fromkeys(names, 16) | _widths(names, bits, model)
     for name in names:
         _replace(model, name, widths[name])
     return model
@@ -177,19 +177,21 @@ def set_bits(model: nn.Module, bits: int | Mapping[str, int]) -> None:
     Raises ValueError for an unknown layer or a width outside 1..16, with nothing changed.
     """
     layers = quantized_layers(model)
-    for name, width in _widths(list(layers), bits).items():
+    for name, width in _widths(list(layers), bits, model).items():
         layers[name].bits = width
 
 
-def _widths(names: list[str], bits: int | Mapping[str, int]) -> dict[str, int]:
-    """Checked widths by layer name."""
+def _widths(names: list[str], bits: int | Mapping[str, int], model: nn.Module) -> dict[str, int]:
+    """Checked widths by layer name; a shortcut that is not named follows the layer it feeds."""
     if isinstance(bits, int):
         return dict.fromkeys(names, check_bits(bits))
     if unknown := sorted(set(bits) - set(names)):
         raise ValueError(
             f"the model has no quantized layer {', '.join(unknown)}; it has {', '.join(names)}."
         )
-    return {name: check_bits(width) for name, width in bits.items()}
+    feeds: Mapping[str, str] = getattr(model, "feeds", {})
+    follow = {name: bits[fed] for name, fed in feeds.items() if name in names and fed in bits}
+    return {name: check_bits(width) for name, width in (follow | dict(bits)).items()}
 
 
 def layer_codes(layer: QuantLayer, activation: Tensor) -> dict[str, Any]:
