@@ -1,22 +1,22 @@
 """Replay a circuit with its quantised delays in Icarus Verilog and count transitions in its VCD.
 
-The delays' definition (`flows.delays`) in Verilog, in half steps, so that no two events race:
-within one instant Icarus takes events one by one, and a first inertial half step lets no pulse of
-no width through.
+The delays' definition (`flows.delays`) in Verilog, in quarters of a step. Within one instant Icarus
+takes events one by one: a first inertial quarter lets no pulse of no width through, which would
+restart the filter, and the filter's own delays end between steps, where nothing else happens.
 """
 
 import shutil
 import subprocess
 
 IVERILOG = shutil.which("iverilog")
-HALF = 2  # time units of a step
+UNIT = 4  # time units of a step
 
 
 def toggles(circuit, delays, inputs, warmup, folder):
     """Transitions of every net from cycle `warmup` on; `inputs[net]` has shape (cycles,)."""
     settle = 2 + max([max(p) for p in delays.sources.values()], default=0)
     settle += sum(max(d.inputs, default=0) + max(d.rise, d.fall) for d in delays.gates)
-    period = HALF * min(settle, 20_000)
+    period = UNIT * min(settle, 20_000)
     cycles = len(next(iter(inputs.values())))
     source, vcd = folder / "replay.v", folder / "replay.vcd"
     stimulus = folder / "replay.txt"
@@ -60,7 +60,7 @@ def _nets(circuit):
 
 
 def _pair(delay):
-    return f"#({HALF * delay[0]},{HALF * delay[1]})"
+    return f"#({UNIT * delay[0]},{UNIT * delay[1]})"
 
 
 def _clocks(circuit):
@@ -81,15 +81,15 @@ def _gate(i, gate, delay):
     names = {}
     for pin, net, d in zip(gate.function.inputs, gate.inputs, delay.inputs, strict=True):
         names[pin] = name = f"g{i}_{pin}"
-        late = f"#{HALF * d - (not both)}"
+        late = f"#{UNIT * d - (not both)}"
         yield f"reg {name}; initial {name} <= {late} n{net};"
         yield f"always @(n{net}) {name} <= {late} n{net};"
+    yield f"wire z{i}; wire y{i}; assign #1 z{i} = {gate.function.expression(names)};"
     if both:
-        first, then = f"#({HALF * delay.rise - 1},{HALF * delay.fall - 1})", "#(1,1)"
+        yield f"assign #({UNIT * delay.rise - 2},{UNIT * delay.fall - 2}) y{i} = z{i};"
+        yield f"assign #1 n{gate.output} = y{i};"
     else:
-        first, then = "#(1,1)", _pair((delay.rise, delay.fall))
-    yield f"wire z{i}; assign {first} z{i} = {gate.function.expression(names)};"
-    yield f"assign {then} n{gate.output} = z{i};"
+        yield f"assign {_pair((delay.rise, delay.fall))} n{gate.output} = z{i};"
 
 
 def _count(vcd, nets, start):
