@@ -127,19 +127,17 @@ def parse(kind: Callable[..., Command], name: str, words: Sequence[str]) -> Comm
 
 
 def sentence(box: str) -> str:
-    """The first complaint in tyro's framed message, without frame, advice and help texts.
+    """The first complaint in tyro's message, without frame (blanks where it is plain) and advice.
 
-    >>> sentence("╭─ Unrecognized ─╮\\n│ Unrecognized options: --x │\\n│ ──── │\\n│ See help │")
+    >>> sentence("╭─ Unrecognized ─╮\\n│ Unrecognized options: --x │\\n│ ───── │\\n│ See help │")
     'unrecognized options: --x'
     """
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    lines = [line.strip("│ \n").rstrip() if "─" in line else line.strip("│\n").rstrip()
-             for line in plain.splitlines()]  # fmt: skip
     parts: list[list[str]] = [[]]
-    for line in lines:
-        if set(line) & set("╭╰─"):
+    for line in (line[1:].rstrip("│ ") for line in plain.splitlines()):  # less the frame
+        if re.match(r" *[─-]{3}", line) or not line.startswith(" "):  # a rule or the title
             parts.append([])
-        elif not line.startswith(" " * 9):  # deeper lines are help texts
+        elif not line.startswith(" " * 8):  # deeper lines are help texts
             parts[-1].append(line.strip())
     texts = [" ".join(part) for part in parts if part]
     text = next((t for t in texts if t.startswith("Unrecognized")), texts[0] if texts else "")

@@ -149,8 +149,8 @@ def _layer(shape: LayerShape, bits: int, mac: MacEnergy) -> LayerEnergy:
 def linear_law(bits: int) -> float:
     """E_C of Table I: 3.1 k_b / 32 + 0.1 pJ.
 
-    >>> linear_law(16)
-    1.65
+    >>> linear_law(8)
+    0.875
     """
     return 3.1 * bits / 32 + 0.1
 
