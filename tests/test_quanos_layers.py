@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from quanos.layers import get_bits, layer_codes, quantize, quantized_layers, set_bits
+from quanos.models import build_model
 
 
 class Branches(nn.Module):
@@ -143,3 +144,13 @@ def test_models_nobody_planned_for_train_one_step(
     assert torch.isfinite(loss)
     assert len(quantized_layers(model)) == len(channels)
     assert all(layer.weight.grad is not None for layer in quantized_layers(model).values())
+
+
+def test_shortcuts_follow_the_layer_they_feed() -> None:
+    model = build_model("resnet-small", (1, 8, 8), 3)
+    quantized = quantize(model, 8)
+    shortcut, fed = next(iter(model.feeds.items()))
+    set_bits(quantized, {fed: 3})
+    assert {name for name, k in get_bits(quantized).items() if k == 3} == {shortcut, fed}
+    set_bits(quantized, {shortcut: 5})  # one that is named goes its own way
+    assert (get_bits(quantized)[shortcut], get_bits(quantized)[fed]) == (5, 3)
