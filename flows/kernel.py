@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.boolean import Function
+from flows.console import FlowError
 from flows.library_cache import folder
 from flows.waveform import ONES, Counts, Plan, Window, Words
 
@@ -183,7 +184,11 @@ def _load(functions: tuple[str, ...]) -> ctypes.CDLL:
     name = hashlib.sha256(identity.encode()).hexdigest()[:32]
     path = folder().with_name("kernel") / f"{name}.so"
     if not path.exists():
-        _build(evaluators, path)
+        try:
+            _build(evaluators, path)
+        except OSError:  # a read-only home only costs the time to build again
+            path = Path(tempfile.mkdtemp(prefix="quanos-kernel-")) / path.name
+            _build(evaluators, path)
     library = ctypes.CDLL(str(path))
     pointer, number, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
     library.simulate.argtypes = [
@@ -214,7 +219,12 @@ def _build(evaluators: str, path: Path) -> None:
         header, built = Path(temporary) / "functions.h", Path(temporary) / "kernel.so"
         header.write_text(evaluators)
         command = [compiler, *FLAGS, f'-DFUNCTIONS="{header}"', "-o", str(built), str(SOURCE)]
-        subprocess.run(command, check=True, capture_output=True)
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise FlowError(
+                f"the C compiler {compiler} cannot build the simulator's inner loops "
+                f"({done.stderr.strip().splitlines()[-1:]}); name another one in CC."
+            )
         built.replace(path)
 
 

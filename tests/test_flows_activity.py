@@ -125,6 +125,19 @@ def test_zero_delays_have_no_glitches(mac):
     assert np.array_equal(timed.settled, flat.settled)
 
 
+@pytest.mark.parametrize("mac", ["fixed_5"], indirect=True)
+def test_without_a_compiler_the_counts_are_the_same(mac, monkeypatch):
+    spec, simulator = mac
+    mode = spec.modes()[0]
+    rng = np.random.default_rng(6)
+    inputs = mac_inputs(spec, mode, simulator.netlist, "uniform", rng, 4, WARMUP)
+    compiled = simulator.run(inputs, WARMUP, batches=2)
+    monkeypatch.setattr("flows.kernel.available", lambda: False)
+    plain = Simulator(simulator.netlist, simulator.library).run(inputs, WARMUP, batches=2)
+    for name in ("vectors", "toggles", "settled", "ones"):
+        assert np.array_equal(getattr(plain, name), getattr(compiled, name))
+
+
 @pytest.mark.parametrize("mac", ["dvafs_16"], indirect=True)
 def test_clock_nets_toggle_twice_a_cycle_and_behind_a_gate_only_when_enabled(mac):
     spec, simulator = mac
