@@ -1,0 +1,105 @@
+"""JSON that others may have written: every access is checked and says where it failed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class FileContentError(ValueError):
+    """A file that does not hold what it should; the message names the file and the place."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A value inside a JSON file; `where` is the file and the way to it, for messages."""
+
+    value: Any
+    where: str
+
+    def __getitem__(self, key: str) -> Node:
+        if not isinstance(self.value, dict):
+            raise self.wrong("an object")
+        if key not in self.value:
+            raise FileContentError(f"{self.where} has no {key!r}; is it a file of this version?")
+        return Node(self.value[key], f"{self.where}, {_printable(key)}")
+
+    def items(self) -> Iterator[tuple[str, Node]]:
+        """The entries of an object, in order."""
+        if not isinstance(self.value, dict):
+            raise self.wrong("an object")
+        for key in self.value:
+            yield _printable(key), self[key]
+
+    def __iter__(self) -> Iterator[Node]:
+        """The members of a list, in order."""
+        if not isinstance(self.value, list):
+            raise self.wrong("a list")
+        for index, value in enumerate(self.value):
+            yield Node(value, f"{self.where}, entry {index}")
+
+    def number(self) -> float:
+        """A finite number."""
+        if isinstance(self.value, bool) or not isinstance(self.value, int | float):
+            raise self.wrong("a number")
+        if not math.isfinite(self.value) or abs(self.value) > 1e300:
+            raise self.wrong("a finite number")
+        return float(self.value)
+
+    def positive(self) -> float:
+        """A finite number above zero."""
+        if (value := self.number()) <= 0:
+            raise self.wrong("above zero")
+        return value
+
+    def whole(self) -> int:
+        """A whole number from 0 to 1e15."""
+        if type(self.value) is not int or not 0 <= self.value <= 10**15:
+            raise self.wrong("a whole number")
+        return self.value
+
+    def text(self) -> str:
+        """A text, with what cannot be printed replaced."""
+        if not isinstance(self.value, str):
+            raise self.wrong("a text")
+        return _printable(self.value)
+
+    def wrong(self, expected: str) -> FileContentError:
+        """The error that says what should be here."""
+        nested = isinstance(self.value, dict | list)
+        found = type(self.value).__name__ if nested else repr(self.value)[:40]
+        return FileContentError(f"{self.where} must be {expected}, not {found}.")
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def read_json(path: Path) -> Node:
+    """The file's content. Raises FileContentError for what is no JSON and OSError if missing."""
+    return parse_json(_read(path), str(path))
+
+
+def read_lines(path: Path) -> list[Node]:
+    """The content of a file with one JSON value a line."""
+    lines = _read(path).splitlines()
+    return [parse_json(line, f"{path}, line {n}") for n, line in enumerate(lines, 1)]
+
+
+def parse_json(text: str, where: str) -> Node:
+    """The JSON value in `text`; `where` names it in errors."""
+    try:
+        return Node(json.loads(text), where)
+    except (ValueError, RecursionError) as error:
+        raise FileContentError(f"{where} is no valid JSON ({error}).") from None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise FileContentError(f"{path} is no text file.") from None

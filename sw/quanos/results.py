@@ -1,0 +1,252 @@
+"""A finished run as its folder holds it, read and checked; units are those of `summary.json`."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from quanos.jsonfile import FileContentError, Node, read_json, read_lines
+
+SCHEMA = "quanos.summary/1"
+PASSES = "passes"
+WORST_CASE = "worst_case"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attacked:
+    """Accuracy under one attack; shares of 1, epsilon in pixel space."""
+
+    attack: str
+    epsilon: float
+    accuracy: float
+    adversarial_loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Price:
+    """Energy of one image; `ratio_to_16` is to 16 bits, same scheme, reading and supply."""
+
+    scheme: str
+    reading: str
+    supply: str
+    energy_mj: float
+    ratio_to_16: float
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What identifies the operating point."""
+        return self.scheme, self.reading, self.supply
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Accuracies (shares of 1) of attacks that must be ordered at one epsilon."""
+
+    epsilon: float
+    fgsm_accuracy: float
+    noise_accuracy: float
+    pgd_accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """Whether the attacks can be believed, and the numbers that this stands on."""
+
+    verdict: str
+    zero_gradient_share: float
+    accuracy_at_half: float
+    rows: tuple[Comparison, ...]
+
+    @property
+    def masked(self) -> bool:
+        """Gradients are masked: accuracy under attack is no robustness."""
+        return self.verdict != PASSES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """One line of `metrics.jsonl`."""
+
+    epoch: float
+    loss: float
+    test_accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One trained network; the fields are described in `quanos.experiment`."""
+
+    name: str
+    policy: str
+    bits: dict[str, int]
+    mean_bits: float
+    epochs: int
+    sense_epoch: int
+    ans_sensed: dict[str, float]
+    ans_final: dict[str, float]
+    clean_accuracy: float
+    attacked_images: int
+    paper: tuple[Attacked, ...]
+    strong: tuple[Attacked, ...]
+    gate: Gate
+    macs: int
+    memory_gbit: float
+    memory_compression: float
+    prices: dict[tuple[str, str, str], Price]
+    metrics: tuple[Epoch, ...]
+
+    @property
+    def title(self) -> str:
+        """The column's name in words."""
+        if self.name.isdigit():
+            return f"{self.name} bit"
+        return {"quanos": "QUANOS", "mean": "uniform, same mean"}.get(self.name, self.name)
+
+    @property
+    def worst_case(self) -> tuple[Attacked, ...]:
+        """The strong protocol's result, an entry per epsilon."""
+        return tuple(row for row in self.strong if row.attack == WORST_CASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished run; the first column is the network by the run's policy."""
+
+    folder: Path
+    dataset: str
+    model: str
+    input_shape: tuple[int, ...]
+    classes: int
+    seed: int
+    table_sha256: str
+    columns: tuple[Column, ...]
+    summary: dict[str, Any]
+    origin: dict[str, Any]
+    config: dict[str, Any]
+
+    @property
+    def main(self) -> Column:
+        """The network that the run is about."""
+        return self.columns[0]
+
+    @property
+    def baselines(self) -> tuple[Column, ...]:
+        """The uniform networks trained beside it."""
+        return self.columns[1:]
+
+
+def read_run(folder: Path) -> Run:
+    """The run in `folder`. Raises FileContentError where it is none, not finished, or damaged."""
+    if not (folder / "config.toml").is_file():
+        raise FileContentError(f"{folder} holds no run; name a folder that quanos train made.")
+    if not (folder / "summary.json").is_file():
+        raise FileContentError(
+            f"the run in {folder} has not finished; go on with quanos train --resume."
+        )
+    summary = read_json(folder / "summary.json")
+    if (schema := summary["schema"].text()) != SCHEMA:
+        raise FileContentError(
+            f"{folder / 'summary.json'} has schema {schema!r}; this version reads {SCHEMA!r}."
+        )
+    columns = tuple(_column(folder, *item) for item in summary["columns"].items())
+    if not columns:
+        raise FileContentError(f"{folder / 'summary.json'} has no columns; train the run anew.")
+    return Run(
+        folder=folder,
+        dataset=summary["dataset"].text(),
+        model=summary["model"].text(),
+        input_shape=tuple(size.whole() for size in summary["input_shape"]),
+        classes=summary["classes"].whole(),
+        seed=summary["seed"].whole(),
+        table_sha256=summary["table_sha256"].text(),
+        columns=columns,
+        summary=summary.value,
+        origin={key: node.value for key, node in read_json(folder / "run.json").items()},
+        config=_config(folder / "config.toml"),
+    )
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise FileContentError(f"{path} is no valid TOML ({error}).") from None
+
+
+def _column(folder: Path, name: str, node: Node) -> Column:
+    own = Path(name).name == name and (folder / name).is_dir()  # the main column has none
+    return Column(
+        name=name,
+        policy=node["policy"].text(),
+        bits={layer: _bits(bits) for layer, bits in node["bits"].items()},
+        mean_bits=node["mean_bits"].number(),
+        epochs=node["epochs"].whole(),
+        sense_epoch=node["sense_epoch"].whole(),
+        ans_sensed=_numbers(node["ans_sensed"]),
+        ans_final=_numbers(node["ans_final"]),
+        clean_accuracy=node["clean_accuracy"].number(),
+        attacked_images=node["attacked_images"].whole(),
+        paper=_attacks(node["paper"]),
+        strong=_attacks(node["strong"]),
+        gate=_gate(node["gate"]),
+        macs=node["macs"].whole(),
+        memory_gbit=node["memory_gbit"].positive(),
+        memory_compression=node["memory_compression"].positive(),
+        prices={price.key: price for price in map(_price, node["energy"])},
+        metrics=_metrics((folder / name if own else folder) / "metrics.jsonl"),
+    )
+
+
+def _bits(node: Node) -> int:
+    if not 1 <= node.whole() <= 16:
+        raise node.wrong("bits from 1 to 16")
+    return node.whole()
+
+
+def _numbers(node: Node) -> dict[str, float]:
+    return {name: value.number() for name, value in node.items()}
+
+
+def _attacks(node: Node) -> tuple[Attacked, ...]:
+    return tuple(
+        Attacked(
+            attack=row["attack"].text(),
+            epsilon=row["epsilon"].number(),
+            accuracy=row["accuracy"].number(),
+            adversarial_loss=row["adversarial_loss"].number(),
+        )
+        for row in node
+    )
+
+
+def _gate(node: Node) -> Gate:
+    rows = dict(node.items()).get("rows", ())
+    names = ("epsilon", "fgsm_accuracy", "noise_accuracy", "pgd_accuracy")
+    return Gate(
+        verdict=node["verdict"].text(),
+        zero_gradient_share=node["zero_gradient_share"].number(),
+        accuracy_at_half=node["accuracy_at_0.5"].number(),
+        rows=tuple(Comparison(**{name: row[name].number() for name in names}) for row in rows),
+    )
+
+
+def _price(node: Node) -> Price:
+    return Price(
+        scheme=node["scheme"].text(),
+        reading=node["reading"].text(),
+        supply=node["supply"].text(),
+        energy_mj=node["energy_mj"].positive(),
+        ratio_to_16=node["ratio_to_16"].positive(),
+    )
+
+
+def _metrics(path: Path) -> tuple[Epoch, ...]:
+    """The epochs that the folder tells of; a folder without the file tells of none."""
+    names = ("epoch", "loss", "test_accuracy")
+    if not path.is_file():
+        return ()
+    return tuple(
+        Epoch(**{name: line[name].number() for name in names}) for line in read_lines(path)
+    )

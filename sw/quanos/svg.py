@@ -1,0 +1,150 @@
+"""Line charts as SVG: colours come from the page's style sheet, so they follow light and dark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from quanos.markup import Markup, element, join
+
+WIDTH, HEIGHT = 460, 300
+LEFT, RIGHT, TOP, BOTTOM = 50, 14, 22, 44
+STYLES = 5
+"""How many series the style sheet can tell apart; shape and colour change together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """One line; `style` picks colour and marker, `points` are (x, y, text shown on hover)."""
+
+    name: str
+    style: int
+    points: Sequence[tuple[float, float, str]]
+    dashed: bool = False
+    line: bool = True
+    markers: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """Label, range and how its numbers are written; the range widens to whole ticks."""
+
+    label: str
+    low: float
+    high: float
+    write: Callable[[float], str] = "{:g}".format
+
+    def ticks(self, count: int = 5) -> list[float]:
+        """Round numbers that cover the range.
+
+        >>> Axis(label="", low=0, high=0.93).ticks()
+        [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+        """
+        span = (self.high - self.low) or 1.0
+        power = 10.0 ** math.floor(math.log10(span / count))
+        step = min((power * m for m in (1, 2, 2.5, 5, 10)), key=lambda s: abs(span / s - count))
+        first, last = math.floor(self.low / step + 1e-9), math.ceil(self.high / step - 1e-9)
+        return [round(i * step, 12) for i in range(first, max(last, first + 1) + 1)]
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where data coordinates lie in the drawing."""
+
+    x_ticks: list[float]
+    y_ticks: list[float]
+
+    def x(self, value: float) -> float:
+        low, high = self.x_ticks[0], self.x_ticks[-1]
+        return LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT)
+
+    def y(self, value: float) -> float:
+        low, high = self.y_ticks[0], self.y_ticks[-1]
+        return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
+
+
+def chart(
+    title: str,
+    x: Axis,
+    y: Axis,
+    series: Sequence[Series],
+    *,
+    mark: tuple[float, str] | None = None,
+) -> Markup:
+    """A line chart with its legend; `mark` is a vertical line (x, text)."""
+    frame = _Frame(x.ticks(), y.ticks())
+    body = [
+        _grid(frame, x, y),
+        _mark(frame, *mark) if mark else None,
+        [_line(frame, one) for one in series],
+    ]
+    box = f"0 0 {WIDTH} {HEIGHT}"
+    return join(legend(series), element("svg", body, viewBox=box, role="img", aria_label=title))
+
+
+def legend(series: Sequence[Series]) -> Markup:
+    """Names of the series beside their lines."""
+    entries = []
+    for one in series:
+        stroke = (
+            element("path", d="M0 7H26", class_=_line_class(one), fill="none") if one.line else None
+        )
+        marker = _marker(one, 13, 7) if one.markers else None
+        swatch = element("svg", stroke, marker, viewBox="0 0 26 14", class_="swatch")
+        entries.append(element("li", swatch, one.name))
+    return element("ul", entries, class_="legend")
+
+
+def _grid(frame: _Frame, x: Axis, y: Axis) -> Markup:
+    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
+    horizontal = "".join(f"M{LEFT} {frame.y(v):.1f}H{right}" for v in frame.y_ticks)
+    parts = [element("path", d=horizontal, class_="grid")]
+    for value in frame.y_ticks:
+        at = f"{frame.y(value) + 4:.1f}"
+        parts.append(element("text", y.write(value), x=LEFT - 7, y=at, text_anchor="end"))
+    for value in frame.x_ticks:
+        at = f"{frame.x(value):.1f}"
+        parts.append(element("text", x.write(value), x=at, y=bottom + 17, text_anchor="middle"))
+    middle = (LEFT + right) / 2
+    parts.append(element("text", x.label, x=middle, y=HEIGHT - 7, text_anchor="middle"))
+    parts.append(element("text", y.label, x=4, y=11))
+    return join(*parts)
+
+
+def _mark(frame: _Frame, value: float, text: str) -> Markup:
+    at = frame.x(value)
+    side = "start" if at < WIDTH * 0.6 else "end"
+    line = element("path", d=f"M{at:.1f} {TOP}V{HEIGHT - BOTTOM}", class_="mark")
+    shift = 5 if side == "start" else -5
+    label = element("text", text, x=f"{at + shift:.1f}", y=HEIGHT - BOTTOM - 6, text_anchor=side)
+    return join(line, label)
+
+
+def _line(frame: _Frame, one: Series) -> Markup:
+    places = [(frame.x(x), frame.y(y), text) for x, y, text in one.points]
+    path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y, _ in places)
+    line = element("path", d=path, class_=_line_class(one), fill="none")
+    if not one.markers:
+        return line
+    markers = [_marker(one, x, y, text) for x, y, text in places]
+    return join(line if one.line and places else None, markers)
+
+
+def _line_class(one: Series) -> str:
+    return f"line s{one.style % STYLES}" + (" dashed" if one.dashed else "")
+
+
+def _marker(one: Series, x: float, y: float, text: str = "") -> Markup:
+    """Circle, square, triangle, diamond or cross, hollow where no line joins the points."""
+    shapes = (
+        "m-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
+        "m-3.5-3.5h7v7h-7z",
+        "m0-4.5l4.4 8h-8.8z",
+        "m0-4.8l4.8 4.8l-4.8 4.8l-4.8-4.8z",
+        "m-4-4l8 8m0-8l-8 8",
+    )
+    style = one.style % STYLES
+    kind = "marker" if one.line else "marker hollow"
+    title = element("title", text) if text else None
+    return element("path", title, d=f"M{x:.1f} {y:.1f}{shapes[style]}", class_=f"{kind} s{style}")
