@@ -146,7 +146,11 @@ class MacSpec:
             return Mode(w_bits=w_bits, a_bits=a_bits, a_signed=a_signed)
         _check_int("w_bits", w_bits, 1, self.w_width)
         _check_int("a_bits", a_bits, 1, self.a_width)
-        lanes = max(n for n in self.lane_counts if self.w_width // n >= max(w_bits, a_bits))
+        lanes = max(
+            n
+            for n in self.lane_counts
+            if self.w_width // n >= w_bits and self.a_width // n >= a_bits
+        )
         return Mode(w_bits=w_bits, a_bits=a_bits, a_signed=a_signed, lanes=lanes)
 
     def modes(self) -> tuple[Mode, ...]:

@@ -13,7 +13,7 @@ from hw.tb.sequences import Sequence
 from hw.tb.wrapper import input_ports, padded
 
 
-class Mismatch(AssertionError):
+class MismatchError(AssertionError):
     """A MAC's accumulator differs from the golden model's; the sentence names the operands."""
 
 
@@ -87,12 +87,12 @@ class Checker:
     seed: int
 
     def check(self, sequence: Sequence, got: NDArray) -> None:
-        """Raises Mismatch, naming the first operands whose result differs."""
+        """Raises MismatchError, naming the first operands whose result differs."""
         want = sequence.golden(self.spec)
         wrong = np.argwhere(got != want)
         if len(wrong):
             t, lane = wrong[0]
-            raise Mismatch(self._sentence(sequence, t, lane, got, want))
+            raise MismatchError(self._sentence(sequence, t, lane, got, want))
 
     def _sentence(self, sequence: Sequence, t: int, lane: int, got, want) -> str:
         mode = sequence.mode

@@ -138,7 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
     try:
         args = parse(arguments)
-        simulator.prepare_path()
+        simulator.prepare()
         outcomes = run(
             find_designs(args.rtl, args.schemes), args.build,
             vectors=args.vectors, seed=args.seed, waves=args.waves,

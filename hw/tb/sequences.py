@@ -90,7 +90,8 @@ def sequences(spec: MacSpec, mode: Mode, vectors: int, seed: int) -> Iterator[Se
     )
     if mode.w_bits + mode.a_bits <= EXHAUSTIVE_BITS:
         yield _exhaustive(rng, mode, w, a)
-    yield from _extremes(spec, mode, w, a)
+    if mode in spec.modes():
+        yield from _extremes(spec, mode, w, a)
 
 
 def _sequence(rng, mode: Mode, pattern: str, w, a) -> Sequence:

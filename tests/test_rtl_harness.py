@@ -1,0 +1,101 @@
+"""The bench command: it passes right circuits, catches a broken one, and refuses bad input."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hw.rtl.multiplier import Multiplier
+from hw.rtl.spec import MacSpec
+from hw.rtl.verilog import default_specs, emit, write
+from hw.tb import simulator
+from hw.tb.harness import main
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = MacSpec(scheme="dvafs", w_width=4, a_width=4, min_lane=2, guard_bits=2)
+FAULTY = MacSpec(w_width=4, a_width=4)
+
+
+def harness(*arguments: str) -> subprocess.CompletedProcess:
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
+    return subprocess.run(
+        [sys.executable, "-m", "hw.tb.harness", *arguments],
+        cwd=ROOT, env=env, text=True, capture_output=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def broken_multiplier(monkeypatch):
+    """The multiplier without the partial product of weight bit 2 and activation bit 1."""
+    whole = Multiplier._partial_product
+
+    def without_one(self, i, j, splits):
+        return 0 * whole(self, i, j, splits) if (i, j) == (2, 1) else whole(self, i, j, splits)
+
+    monkeypatch.setattr(Multiplier, "_partial_product", without_one)
+
+
+def test_bench_passes_a_mac_and_catches_a_lost_partial_product(tmp_path, request):
+    """One build for both: the fixed MAC has lost a partial product, the other is right."""
+    write(SMALL, tmp_path / "rtl")
+    request.getfixturevalue("broken_multiplier")
+    write(FAULTY, tmp_path / "rtl")
+    arguments = ("--rtl", str(tmp_path / "rtl"), "--build", str(tmp_path / "sim"), "--seed", "7")
+    ran = harness(*arguments, "--vectors", "100")
+    assert ran.returncode == 1, ran.stderr
+    assert re.search(r"mac_dvafs_4_lane2 +32 +\d+ +\d+ +passed", ran.stdout)
+    assert re.search(r"mac_fixed_w4a4 +2 +\d+ +\d+ +FAILED", ran.stdout)
+    assert re.search(
+        r"error: mac_fixed_w4a4 in mode 4 x 4 bits, 1 lane\(s\), accumulator 0: -?\d+ instead of "
+        r"-?\d+ at pair \d+ of \w+, w = \[-?\d+\], a = \[\d+\], clear = [01], en = [01]; seed 7\.",
+        ran.stderr,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--schemes", "booth"], r"unknown scheme 'booth'; choose from fixed, dg, dvafs, dvafs_st"),
+        (["--vectors", "0"], r"--vectors must be at least 1"),
+        (["--seed", "-1"], r"--seed at least 0"),
+        (["--rtl", "EMPTY"], r"holds no MAC of the schemes fixed, dg, dvafs, dvafs_st"),
+        (["--rtl", "BAD"], r"x\.spec\.json is not the spec of a MAC"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments, sentence, tmp_path, capsys):
+    (tmp_path / "EMPTY").mkdir()
+    (tmp_path / "BAD").mkdir()
+    (tmp_path / "BAD" / "x.spec.json").write_text("{")
+    places = {name: str(tmp_path / name) for name in ("EMPTY", "BAD")}
+    assert main([places.get(word, word) for word in arguments]) == 2
+    error = capsys.readouterr().err
+    assert re.search(sentence, error)
+    assert error.count("\n") == 1
+
+
+def test_a_missing_compiler_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("VERILATOR_ROOT", "")
+    monkeypatch.setenv("MAKEFLAGS", "")
+    with pytest.raises(simulator.MissingToolError, match=r"need g\+\+, make, perl.* install"):
+        simulator.prepare()
+
+
+@pytest.mark.parametrize("spec", [SMALL, MacSpec(w_width=3, a_width=3)], ids=lambda s: s.name)
+def test_verilog_is_the_same_every_time_and_has_no_reset(spec):
+    text = emit(spec)
+    assert text == emit(spec)
+    assert f"module {spec.name}(" in text
+    assert "rst" not in text
+    assert "src =" not in text
+    assert set(re.findall(r"edge +(\S+?)\)", text)) == {"clk"}
+
+
+def test_default_specs_are_the_energy_tables():
+    names = [spec.name for spec in default_specs()]
+    assert names[-3:] == ["mac_dg_16", "mac_dvafs_16", "mac_dvafs_st_16"]
+    assert names[:-3] == [f"mac_fixed_w{k}a{k}" for k in range(1, 17)]
