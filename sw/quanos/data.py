@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from quanos.data_formats import Bytes, DataError, read_cifar, read_idx
+from quanos.data_formats import DATASETS, Bytes, DataError, read_cifar, read_idx
 
 SPLIT_SEED = 2004  # the digits' train/test split is the same in every run, whatever its seed
 TEST_SHARE = 0.25
@@ -172,12 +172,9 @@ def _cifar100(data_dir: Path | None) -> Dataset:
     return Dataset("cifar100", _split(*train), _split(*test), 100)
 
 
-LOADERS: dict[str, Callable[[Path | None], Dataset]] = {
-    "digits": _digits,
-    "fashion-mnist": _fashion_mnist,
-    "cifar10": _cifar10,
-    "cifar100": _cifar100,
-}
+LOADERS: dict[str, Callable[[Path | None], Dataset]] = dict(
+    zip(DATASETS, (_digits, _fashion_mnist, _cifar10, _cifar100), strict=True)
+)
 
 
 def random_shift(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:

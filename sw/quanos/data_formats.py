@@ -18,6 +18,9 @@ import numpy.typing as npt
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 
+DATASETS = ("digits", "fashion-mnist", "cifar10", "cifar100")
+"""The data sets that `quanos.data.load_dataset` knows."""
+
 
 class DataError(ValueError):
     """A data set that is missing, corrupt or unknown; the message says what to put where."""

@@ -1,0 +1,172 @@
+"""Adversarial noise sensitivity (ANS): how far a small attack moves each layer's activations.
+
+Eq. 2: ANS_l = ||a_adv^l - a^l||_2 / ||a^l||_2, where a^l is the output of layer l after
+its activation function, over a sample of training images, and X_adv = X + 0.05 sign(grad_X L).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+from quanos.attacks import Attack, evaluating, fgsm, perturb
+from quanos.layers import quantized_layers
+
+EPSILON = 0.05
+REDUCTIONS = ("sample", "images")
+ACTIVATION_FUNCTIONS = frozenset(
+    {
+        *(functional.relu, functional.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_),
+        *(functional.relu6, functional.hardtanh, functional.leaky_relu, functional.silu),
+        *(functional.gelu, functional.hardswish, functional.elu, torch.sigmoid, torch.tanh),
+    }
+)
+
+
+def adversarial_noise_sensitivity(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    attack: Attack | None = None,
+    reduction: str = "sample",
+) -> dict[str, float]:
+    """ANS of every quantized layer, in forward order (Eq. 2).
+
+    `batches` yields images (B, C, H, W) in [0, 1] with labels (B,). With reduction "sample" the
+    norms run over all images together, with "images" the ratio is taken per image and averaged.
+    Memory does not grow with the number of batches. The model stays as it is. Raises ValueError
+    for an unknown reduction, no images, or a layer whose activations are all zero.
+    """
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction {reduction!r} is unknown; there are {', '.join(REDUCTIONS)}.")
+    attack = attack or fgsm(EPSILON)
+    norm = _SampleNorm() if reduction == "sample" else _ImageNorm()
+    for images, labels in batches:
+        adversarial = perturb(model, images, labels, attack)  # X_adv
+        clean = activations(model, images)  # a^l
+        moved = activations(model, adversarial)  # a_adv^l
+        for name, a in clean.items():
+            norm.add(name, (moved[name] - a).flatten(1), a.flatten(1))
+    names = list(quantized_layers(model))
+    if missing := [name for name in names if name not in norm.totals]:
+        raise ValueError(
+            f"no activation was seen of {', '.join(missing)}; give at least one image."
+        )
+    return {name: norm.ratio(name) for name in names}
+
+
+class _SampleNorm:
+    """Sums of squares over all images, in float64 because thousands of batches may be added."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, Tensor] = {}
+
+    def add(self, name: str, difference: Tensor, activation: Tensor) -> None:
+        squares = torch.stack([_squares(difference).sum(), _squares(activation).sum()])
+        self.totals[name] = self.totals.get(name, torch.zeros_like(squares)) + squares
+
+    def ratio(self, name: str) -> float:
+        difference, activation = self.totals[name].tolist()
+        if activation == 0:
+            raise ValueError(f"layer {name} is dead: all its activations are zero.")
+        return float((difference / activation) ** 0.5)
+
+
+class _ImageNorm(_SampleNorm):
+    """The sum of every image's ratio and the number of images; dead images are left out."""
+
+    def add(self, name: str, difference: Tensor, activation: Tensor) -> None:
+        squares = _squares(activation)
+        alive = squares > 0
+        ratios = (_squares(difference)[alive] / squares[alive]).sqrt()
+        count = torch.stack([ratios.sum(), alive.sum().double()])
+        self.totals[name] = self.totals.get(name, torch.zeros_like(count)) + count
+
+    def ratio(self, name: str) -> float:
+        total, count = self.totals[name].tolist()
+        if count == 0:
+            raise ValueError(f"layer {name} is dead: all its activations are zero.")
+        return float(total / count)
+
+
+def _squares(rows: Tensor) -> Tensor:
+    """Sum of squares of each row, float64; (B, n) -> (B,)."""
+    return rows.double().square().sum(1)
+
+
+def activations(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """The output of every quantized layer after its activation function, in evaluation mode."""
+    seen: dict[str, Tensor] = {}
+    with torch.no_grad(), evaluating(model), watching(model, seen.__setitem__):
+        model(images)
+    return seen
+
+
+@contextmanager
+def watching(model: nn.Module, record: Callable[[str, Tensor], object]) -> Iterator[None]:
+    """Inside, `record(name, activation)` is called for every quantized layer of a forward pass.
+
+    A layer's activation is what the first activation function makes of its output, whatever stands
+    between (batch norm, a residual sum); where none comes before the next quantized layer or the
+    end, it is that layer's input or the layer's own output.
+    """
+    layers = quantized_layers(model)
+    flow = _Flow(record)
+    hooks = []
+    for name, layer in layers.items():
+        hooks.append(layer.register_forward_pre_hook(lambda _, inputs: flow.settle(inputs)))
+        hooks.append(
+            layer.register_forward_hook(lambda _, __, out, name=name: flow.mark(name, out))
+        )
+    hooks.append(model.register_forward_hook(lambda _, __, out: flow.settle([out])))
+    try:
+        with flow:
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class _Flow(TorchFunctionMode):
+    """Follows each layer's output through the operations after it, functional ones included."""
+
+    def __init__(self, record: Callable[[str, Tensor], object]) -> None:
+        super().__init__()
+        self.record = record
+
+    def mark(self, name: str, output: Tensor) -> None:
+        """From here on, `output` and what is made of it wait for `name`'s activation function."""
+        output.waiting = frozenset({name})  # type: ignore[attr-defined]
+
+    def settle(self, values: Iterable[Any]) -> None:
+        """These values are the activations that their layers were waiting for."""
+        for value in values:
+            for name in sorted(_waiting(value)):
+                self.record(name, value.detach())
+            if isinstance(value, Tensor):
+                value.waiting = frozenset()  # type: ignore[attr-defined]
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        waiting = frozenset[str]().union(*(_waiting(leaf) for leaf in tree_leaves((args, kwargs))))
+        if waiting:
+            for leaf in tree_leaves(out):
+                if isinstance(leaf, Tensor):
+                    leaf.waiting = waiting  # type: ignore[attr-defined]
+            if func in ACTIVATION_FUNCTIONS:
+                self.settle([out])
+        return out
+
+
+def _waiting(value: Any) -> frozenset[str]:
+    """The layers whose activation function has not come yet on the way to this value."""
+    return getattr(value, "waiting", frozenset()) if isinstance(value, Tensor) else frozenset()

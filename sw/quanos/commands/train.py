@@ -1,0 +1,96 @@
+"""`quanos train`: a network by QUANOS and its baselines, trained, attacked and priced."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field, fields, make_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from quanos.cli import print_json
+from quanos.config import TYPES, Config, load, override, preset, presets
+
+if TYPE_CHECKING:
+    Keys = Any
+else:
+
+    def _option(item):
+        """The option of a configuration key: absent unless given."""
+        choices = item.metadata["choices"]
+        words = f" ({', '.join(choices)})" if choices else ""
+        assert item.default is not MISSING
+        text = f"{item.metadata['help']}{words}; default {item.default!r}"
+        return item.name, Annotated[TYPES[item.name] | None, tyro.conf.arg(help=text)], None
+
+    Keys = make_dataclass("Keys", map(_option, fields(Config)), frozen=True)
+    Keys.__doc__ = "Keys of the configuration; what is given here goes before the preset."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train a network with QUANOS, attack it and price it, beside its uniform baselines.
+
+    Writes a run folder (config.toml, run.json, metrics.jsonl, summary.json, checkpoints). Ctrl-C
+    leaves a run that --resume goes on with; it ends as if it had not been stopped. Example:
+    quanos train --preset digits --seed 3 --out runs/digits-3
+    """
+
+    preset: str | None = None
+    """Preset: cifar10-fast, cifar10-paper, digits or fashion-mnist; without it the one named like
+    the data set."""
+    config: Path | None = None
+    """TOML file with keys of the configuration, in place of a preset."""
+    out: Path | None = None
+    """Run folder; without it runs/PRESET."""
+    table: Path | None = None
+    """Energy table; without it the one that ships with the package."""
+    resume: bool = False
+    """Go on with the run in the folder; with --overwrite only if it was cut off and is the same."""
+    overwrite: bool = False
+    """Remove the run that is in the folder and start anew."""
+    download: bool = False
+    """Fetch the data set's files if they are not there."""
+    json: bool = False
+    """Print the summary as one JSON object and nothing else."""
+    keys: Annotated[Keys, tyro.conf.arg(name="")] = field(default_factory=Keys)
+
+    def run(self) -> None:
+        """Run the experiment and print its results."""
+        from flows.table import EnergyTable
+        from quanos.download import download
+        from quanos.experiment import run_experiment
+        from quanos.summary_table import print_summary
+
+        name, config = self._configuration()
+        folder = self.out or Path("runs") / name
+        table = EnergyTable.load(self.table)
+        if self.download:
+            download(config.dataset, config.data_path)
+        try:
+            summary = run_experiment(
+                config, folder, table, resume=self.resume, overwrite=self.overwrite
+            )
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"stopped; go on with: quanos train --out {folder} --resume"
+            ) from None
+        if self.json:
+            print_json(summary)
+        else:
+            print_summary(summary, folder)
+
+    def _configuration(self) -> tuple[str, Config]:
+        """A name for the run, and file or preset with the given keys before it."""
+        given = {name: value for name, value in vars(self.keys).items() if value is not None}
+        if self.preset and self.config:
+            raise ValueError("--preset and --config exclude each other; give one of them.")
+        if self.config:
+            base = vars(load(self.config))
+            return self.config.stem, override(base | given, "command line")
+        there = self.out / "config.toml" if self.out else None
+        if self.resume and not self.preset and there and there.exists():
+            return "", override(vars(load(there)) | given, "command line")
+        name = self.preset or given.get("dataset", "digits")
+        base = preset(name) if self.preset or name in presets() else {}
+        return name, override(base | given, "command line")

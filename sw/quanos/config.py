@@ -1,0 +1,188 @@
+"""Configuration of a run: one frozen dataclass, presets in TOML, unknown keys refused."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import tomli_w
+
+from quanos.data_formats import DATASETS
+from quanos.policies import POLICIES
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message says what is allowed."""
+
+
+def _key(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
+    """A field with its help text and, where only certain words are allowed, those words."""
+    return field(default=default, metadata={"help": text, "choices": choices})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that decides the outcome of a run; times in epochs, epsilon in pixel space."""
+
+    dataset: str = _key("digits", "data set", DATASETS)
+    data_dir: str = _key("", "folder of the data set's files; empty: the usual places")
+    model: str = _key("vgg-small", "network of the zoo, see `quanos energy --help`")
+    device: str = _key("auto", "where to compute: cpu, cuda, or auto for CUDA where there is one")
+    threads: int = _key(0, "CPU threads; 0: torch's choice; small networks are fastest with one")
+    seed: int = _key(0, "decides initial weights, batches, augmentation and random starts")
+    epochs: int = _key(30, "training epochs in all")
+    sense_epoch: int = _key(10, "epochs at k0 bits before ANS is measured (E0 of Algorithm 1)")
+    rounds: int = _key(1, "how often bits are assigned; each round starts from the last one's")
+    round_epochs: int = _key(3, "epochs between rounds")
+    policy: str = _key("ans", "what turns the measurement into bits", tuple(POLICIES))
+    k0: int = _key(16, "initial bits, and the bits of a layer with ANS zero")
+    mean_bits: float = _key(0.0, "upper limit of the mean bits over layers; 0: none")
+    baselines: tuple[str, ...] = _key(
+        ("16", "mean"), "uniform networks trained beside: bits, or `mean` for the rounded mean"
+    )
+    batch_size: int = _key(64, "images a training step")
+    lr: float = _key(0.1, "peak learning rate of SGD")
+    momentum: float = _key(0.9, "Nesterov momentum")
+    weight_decay: float = _key(5e-4, "weight decay")
+    schedule: str = _key("one-cycle", "course of the learning rate", ("one-cycle", "step"))
+    warmup_epochs: float = _key(2.0, "one-cycle: epochs of linear rise before the linear fall")
+    milestones: tuple[int, ...] = _key((150, 180), "step: epochs that divide the rate by ten")
+    label_smoothing: float = _key(0.0, "label smoothing of the training loss")
+    shift: int = _key(1, "random shift in pixels, each direction")
+    flip: bool = _key(False, "random mirroring left to right")
+    adversarial: str = _key("none", "train on adversarial images of", ("none", "fgsm", "pgd"))
+    adversarial_epsilon: float = _key(8 / 255, "epsilon of adversarial training")
+    ans_images: int = _key(1000, "training images that ANS is measured on")
+    ans_epsilon: float = _key(0.05, "epsilon of the FGSM in ANS")
+    ans_reduction: str = _key("sample", "norm over the sample, or mean", ("sample", "images"))
+    fgsm_epsilons: tuple[float, ...] = _key(
+        (0.05, 0.1, 0.15, 0.2, 0.25, 0.3), "FGSM of the paper's protocol"
+    )
+    pgd_epsilons: tuple[float, ...] = _key(
+        (8 / 255, 16 / 255, 32 / 255), "PGD of both protocols; the paper's takes steps of 2/255"
+    )
+    pgd_steps: int = _key(7, "steps of PGD in the paper's protocol")
+    strong_steps: int = _key(20, "steps of PGD in the strong protocol")
+    strong_restarts: int = _key(2, "random starts of PGD in the strong protocol")
+    attack_images: int = _key(0, "test images that are attacked; 0: all")
+
+    def __post_init__(self) -> None:
+        self._check_words()
+        if not 1 <= self.sense_epoch <= self.epochs:
+            raise ConfigError(
+                f"sense_epoch must be from 1 to epochs ({self.epochs}), not {self.sense_epoch}."
+            )
+        last = self.sense_epoch + (self.rounds - 1) * self.round_epochs
+        if last > self.epochs:
+            raise ConfigError(
+                f"rounds and round_epochs put the last round at epoch {last}, after the end of "
+                f"training at {self.epochs}."
+            )
+        for name in (
+            "rounds",
+            "round_epochs",
+            "batch_size",
+            "ans_images",
+            "pgd_steps",
+            "strong_steps",
+            "strong_restarts",
+        ):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        for name in (
+            "mean_bits",
+            "threads",
+            "lr",
+            "weight_decay",
+            "shift",
+            "attack_images",
+            "ans_epsilon",
+        ):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be negative: {getattr(self, name)}.")
+        if not 1 <= self.k0 <= 16:
+            raise ConfigError(f"k0 must be a whole number of bits from 1 to 16, not {self.k0}.")
+        if self.mean_bits and not 1 <= self.mean_bits <= 16:
+            raise ConfigError(f"mean_bits must be from 1 to 16, or 0, not {self.mean_bits:g}.")
+
+    def _check_words(self) -> None:
+        for item in fields(self):
+            allowed = item.metadata["choices"]
+            value = getattr(self, item.name)
+            if allowed and value not in allowed:
+                raise ConfigError(
+                    f"{item.name} {value!r} is unknown; it is one of {', '.join(allowed)}."
+                )
+        for baseline in self.baselines:
+            if baseline != "mean" and baseline not in map(str, range(1, 17)):
+                raise ConfigError(
+                    f"baseline {baseline!r} is unknown; it is `mean` or bits from 1 to 16."
+                )
+
+    @property
+    def data_path(self) -> Path | None:
+        return Path(self.data_dir) if self.data_dir else None
+
+
+TYPES: dict[str, Any] = get_type_hints(Config)
+
+
+def override(base: Mapping[str, Any], source: str) -> Config:
+    """The configuration with the keys of `base`; `source` names them in errors."""
+    if unknown := sorted(set(base) - set(TYPES)):
+        raise ConfigError(
+            f"{source}: config key {', '.join(unknown)} is unknown; keys are {', '.join(TYPES)}."
+        )
+    return Config(**{name: _as(name, value, source) for name, value in base.items()})
+
+
+def _as(name: str, value: Any, source: str) -> Any:
+    """`value` as the type of key `name`: lists become tuples and whole numbers floats."""
+    kind = TYPES[name]
+    if kind is float and type(value) is int:
+        return float(value)
+    if isinstance(value, list | tuple) and getattr(kind, "__origin__", None) is tuple:
+        part = kind.__args__[0]
+        value = tuple(float(v) if part is float and type(v) is int else v for v in value)
+        if all(type(item) is part for item in value):
+            return value
+    elif type(value) is kind:
+        return value
+    name_of_kind = getattr(kind, "__name__", str(kind)) if kind in (str, int, float, bool) else kind
+    raise ConfigError(f"{source}: {name} must be of type {name_of_kind}, not {value!r}.")
+
+
+def load(path: Path) -> Config:
+    """The configuration in a TOML file. Raises ConfigError for what is no TOML or not known."""
+    return override(_read(path.read_text(encoding="utf-8"), str(path)), str(path))
+
+
+def preset(name: str) -> dict[str, Any]:
+    """The keys that the preset sets. Raises ConfigError for an unknown preset."""
+    if name not in presets():
+        raise ConfigError(f"preset {name!r} is unknown; there are {', '.join(presets())}.")
+    text = resources.files("quanos").joinpath("presets", f"{name}.toml").read_text("utf-8")
+    return _read(text, f"preset {name}")
+
+
+def presets() -> list[str]:
+    """Names of the presets that ship with the package."""
+    folder = resources.files("quanos").joinpath("presets")
+    names = (item.name for item in folder.iterdir())
+    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
+
+
+def _read(text: str, source: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source} is no valid TOML ({error}).") from None
+
+
+def to_toml(config: Config) -> str:
+    """The configuration as TOML; `load` reads it back to an equal one."""
+    return tomli_w.dumps(asdict(config))

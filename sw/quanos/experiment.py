@@ -1,0 +1,185 @@
+"""A whole experiment: the QUANOS network and its uniform baselines, trained, attacked and priced.
+
+`summary.json` holds, next to `schema`, `dataset`, `model`, `input_shape`, `classes`, `seed`,
+`table_sha256`, `seconds` ({train, evaluate}) and `columns`, per column (`quanos`, or the policy's
+name if it is another, then the baselines `16`, `mean`, ...):
+
+    policy, bits {layer: bits}, mean_bits (shortcuts left out), epochs, sense_epoch
+    rounds           list of {epoch, ans, bits}: what each round sensed and assigned
+    ans_sensed {layer: ANS} at the sensing epoch, ans_final at the end; layers in forward order
+    clean_accuracy (all test images), attacked_images, attacked_clean_accuracy (those attacked)
+    paper, strong    lists of {attack, epsilon, accuracy, adversarial_loss}; the result of `strong`
+                     is its attack `worst_case`; see `quanos.robustness`
+    gate             {verdict: "passes" | "masked: reason", zero_gradient_share, accuracy_at_0.5,
+                     rows: [{epsilon, fgsm_accuracy, noise_accuracy, pgd_accuracy}]}
+    macs, memory_gbit, memory_compression (16-bit weights over these)
+    energy           list of {scheme, reading, supply, energy_mj, ratio_to_16} per image;
+                     scheme `standard` has reading `paper` and supply `nominal` alone
+
+Accuracies are shares of 1, epsilons in pixel space, adversarial_loss = clean - adversarial accuracy
+on the attacked images, ratio_to_16 is to the same network at 16 bits, same scheme, reading and
+supply.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from flows.table import EnergyTable, TableError
+from quanos.config import Config
+from quanos.data import Dataset, load_dataset
+from quanos.energy import ModelEnergy, model_energy
+from quanos.layers import get_bits
+from quanos.policies import mean
+from quanos.progress import Progress
+from quanos.robustness import accuracy, count_attacks, evaluate
+from quanos.run import SUMMARY, open_run, provenance, write_json
+from quanos.trainer import SENSED, State, own_layers, sense, train
+
+SCHEMA = "quanos.summary/1"
+
+
+def run_experiment(
+    config: Config,
+    folder: Path,
+    table: EnergyTable,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Train, attack and price all columns; writes the run folder and returns its summary."""
+    data = load_dataset(config.dataset, config.data_path)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    open_run(folder, config, resume=resume, overwrite=overwrite)
+    origin = provenance(config, table.sha256) | {"started": _now()}
+    write_json(folder / "run.json", origin)
+    start = time.perf_counter()
+    states = dict(train_columns(config, data, folder))
+    trained = time.perf_counter()
+    twin = states["16"].model if "16" in states else None
+    columns = {
+        name: column(name, state, config, data, table, twin) for name, state in states.items()
+    }
+    seconds = {"train": trained - start, "evaluate": time.perf_counter() - trained}
+    summary = {
+        "schema": SCHEMA,
+        "dataset": data.name,
+        "model": config.model,
+        "input_shape": list(data.input_shape),
+        "classes": data.classes,
+        "seed": config.seed,
+        "table_sha256": table.sha256,
+        "seconds": seconds,
+        "columns": columns,
+    }
+    write_json(folder / "run.json", origin | {"finished": _now()})
+    write_json(folder / SUMMARY, summary)
+    return summary
+
+
+def train_columns(config: Config, data: Dataset, folder: Path) -> Iterator[tuple[str, State]]:
+    """The network by the configured policy, then each baseline; name and final state."""
+    name = main_column(config)
+    state = train(config, data, folder, label=name)
+    yield name, state
+    for baseline in config.baselines:
+        own = replace(config, baselines=(), **_uniform(baseline, state.model))
+        place = folder / baseline
+        open_run(place, own, resume=True, overwrite=True)
+        write_json(place / "run.json", provenance(own, ""))
+        yield baseline, train(own, data, place, label=baseline, warm=folder / SENSED)
+
+
+def main_column(config: Config) -> str:
+    """`quanos` for the paper's policy, else the policy's own name."""
+    return "quanos" if config.policy == "ans" else config.policy
+
+
+def _uniform(baseline: str, model: nn.Module) -> dict[str, Any]:
+    """The keys that make a run the baseline of that name."""
+    bits = own_layers(model, get_bits(model))
+    limit = float(round(mean(bits))) if baseline == "mean" else float(baseline)
+    return {"policy": "uniform", "mean_bits": limit, "rounds": 1}
+
+
+def column(
+    name: str,
+    state: State,
+    config: Config,
+    data: Dataset,
+    table: EnergyTable,
+    twin: nn.Module | None,
+) -> dict[str, Any]:
+    """Everything `summary.json` says about one network; see the module's docstring."""
+    model, bits = state.model, get_bits(state.model)
+    data = data.to(next(model.parameters()).device)
+    with Progress(f"{name}: attacks", count_attacks(config)) as progress:
+        result = evaluate(
+            model,
+            data.test.first(config.attack_images),
+            config,
+            classes=data.classes,
+            twin=twin,
+            advance=progress.advance,
+        )
+        progress.line(f"gate {result.gate['verdict']}")
+    return {
+        "policy": config.policy if name == main_column(config) else "uniform",
+        "bits": bits,
+        "mean_bits": mean(own_layers(model, bits)),
+        "epochs": state.epoch,
+        "sense_epoch": config.sense_epoch,
+        "rounds": state.rounds,
+        "ans_sensed": state.rounds[0]["ans"],
+        "ans_final": sense(model, data.train, config),
+        "clean_accuracy": accuracy(model, data.test),
+        "attacked_images": result.images,
+        "attacked_clean_accuracy": result.clean_accuracy,
+        "paper": result.paper,
+        "strong": result.strong,
+        "gate": result.gate,
+    } | priced(model, data.input_shape, bits, table)
+
+
+def priced(
+    model: nn.Module, input_shape: tuple[int, ...], bits: dict[str, int], table: EnergyTable
+) -> dict[str, Any]:
+    """Memory, and energy by every scheme, reading and supply that the table has rows for."""
+    rows = []
+    for point in operating_points(table):
+        try:
+            own = model_energy(model, input_shape, bits, table=table, **point)
+            full = model_energy(model, input_shape, 16, table=table, **point)
+        except TableError:
+            continue  # a table may lack a scheme at some widths; the summary then lacks its row
+        ratio = own.energy_mj / full.energy_mj
+        rows.append({**point, "energy_mj": own.energy_mj, "ratio_to_16": ratio})
+    standard: ModelEnergy = model_energy(model, input_shape, bits)
+    full = model_energy(model, input_shape, 16)
+    return {
+        "macs": standard.macs,
+        "memory_gbit": standard.memory_gbit,
+        "memory_compression": full.memory_gbit / standard.memory_gbit,
+        "energy": rows,
+    }
+
+
+def operating_points(table: EnergyTable) -> Iterator[dict[str, str]]:
+    """Scheme, reading and supply of every price; the paper's linear law comes first."""
+    yield {"scheme": "standard", "reading": "paper", "supply": "nominal"}
+    for scheme, supply in sorted({(row.scheme, row.supply) for row in table.rows}):
+        for reading in ("paper", "measured"):
+            yield {"scheme": scheme, "reading": reading, "supply": supply}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,132 @@
+"""A run is a folder: what was asked, what happened in every epoch, what came out, where from.
+
+config.toml              the whole configuration
+run.json                 commit, seed, versions, hash of the energy table, start and end
+metrics.jsonl            a line per epoch: epoch, loss, train_accuracy, test_accuracy,
+                         lr, mean_bits, seconds, images_per_s
+checkpoint.safetensors   the network and its optimizer after the last completed epoch
+sensed.safetensors       the same at the sensing epoch, before the bits were assigned
+summary.json             the results; its keys stand in `quanos.experiment`
+16/, mean/, ...          baselines, each a run folder of its own; the epochs before sensing,
+                         equal by construction, are the parent's
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from quanos.config import Config, load, to_toml
+
+METRICS = "metrics.jsonl"
+SUMMARY = "summary.json"
+
+
+class RunError(ValueError):
+    """A run folder that cannot be used as asked."""
+
+
+def open_run(folder: Path, config: Config, *, resume: bool, overwrite: bool) -> None:
+    """Make `folder` ready for `config`.
+
+    `resume` goes on with a run of the same configuration. `overwrite` removes the run that is
+    there and starts anew. With both, a run of the same configuration that was cut off goes on and
+    any other starts anew. Raises RunError where a run is there and none of this was asked, where
+    the configurations differ, or where the folder holds something that is no run.
+    """
+    found = folder / "config.toml"
+    if folder.exists() and not found.exists() and any(folder.iterdir()):
+        raise RunError(f"{folder} holds files but no run; name another folder with --out.")
+    if found.exists():
+        differs = _differences(load(found), config) if resume else None
+        finished = (folder / SUMMARY).exists()
+        if resume and not differs and not (overwrite and finished):
+            return
+        if not overwrite:
+            raise RunError(
+                f"{folder} holds a run of another configuration ({', '.join(differs)} differ); "
+                "add --overwrite to start anew, or name another folder with --out."
+                if differs
+                else f"{folder} already holds a run; add --resume to go on with it, --overwrite to "
+                "start anew, or name another folder with --out."
+            )
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(found, to_toml(config))
+
+
+def _differences(there: Config, here: Config) -> list[str]:
+    return [name for name, value in vars(here).items() if getattr(there, name) != value]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write beside, then rename: the file is whole or not there."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` as JSON; a NaN in it is an error, not a file that nobody can read."""
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def append_metric(folder: Path, metric: dict[str, Any]) -> None:
+    """Add a line to `metrics.jsonl`."""
+    with (folder / METRICS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(metric) + "\n")
+
+
+def keep_metrics(folder: Path, epoch: int) -> None:
+    """Drop the lines of epochs after `epoch`, which are about to be trained again."""
+    path = folder / METRICS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    kept = [line for line in lines if _epoch(line) <= epoch]
+    write_text(path, "".join(f"{line}\n" for line in kept))
+
+
+def _epoch(line: str) -> float:
+    """The epoch of a line; a half-written line, which a kill may leave, counts as never kept."""
+    try:
+        return float(json.loads(line)["epoch"])
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return float("inf")
+
+
+def provenance(config: Config, table_sha256: str) -> dict[str, Any]:
+    """What `run.json` says: commit (if the work is in git), seed, versions, energy table's hash."""
+    packages = ("quanos", "torch", "numpy", "scikit-learn", "safetensors")
+    return {
+        "commit": commit(),
+        "seed": config.seed,
+        "versions": {"python": platform.python_version()}
+        | {name: metadata.version(name) for name in packages},
+        "machine": platform.machine(),
+        "table_sha256": table_sha256,
+    }
+
+
+def commit() -> str | None:
+    """The commit of this source tree, with `+` after it where files were changed; None outside."""
+    here = Path(__file__).parent
+    try:
+        head = _git(here, "rev-parse", "HEAD")
+        return head + ("+" if _git(here, "status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    result = subprocess.run(
+        ["git", "-C", str(folder), *arguments], check=True, capture_output=True, text=True
+    )
+    return result.stdout.strip()

@@ -1,0 +1,50 @@
+"""A run's results as a table on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_summary(summary: dict[str, Any], folder: Path) -> None:
+    """A column per network; energies are shares of the same network's at 16 bits."""
+    columns = summary["columns"]
+    table = Table(title=f"{summary['dataset']}, {summary['model']}, seed {summary['seed']}")
+    table.add_column("")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for label, cells in rows(columns):
+        table.add_row(label, *cells)
+    console = Console(width=None if Console().is_terminal else 100)
+    console.print(table)
+    console.print(f"run folder {folder}", highlight=False)
+
+
+def rows(columns: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """(label, a cell per network)."""
+    every = list(columns.values())
+    yield "bits per layer", [" ".join(map(str, c["bits"].values())) for c in every]
+    yield "mean bits", [f"{c['mean_bits']:.2f}" for c in every]
+    yield "clean accuracy, %", [f"{100 * c['clean_accuracy']:.2f}" for c in every]
+    for protocol, shown in (("paper", ("fgsm", "pgd")), ("strong", ("worst_case",))):
+        for row in every[0][protocol]:
+            if row["attack"] in shown:
+                label = f"{protocol}: {row['attack']} at {row['epsilon']:.3f}, %"
+                yield label, [f"{100 * _accuracy(c, protocol, row):.2f}" for c in every]
+    yield "gate", [c["gate"]["verdict"] for c in every]
+    yield "weights, Mbit", [f"{1e3 * c['memory_gbit']:.3f}" for c in every]
+    for index, row in enumerate(every[0]["energy"]):
+        if row["reading"] == "measured" or row["scheme"] == "standard":
+            label = f"energy, % of 16 bit: {row['scheme']}, {row['supply']}"
+            yield label, [f"{100 * c['energy'][index]['ratio_to_16']:.1f}" for c in every]
+
+
+def _accuracy(column: dict[str, Any], protocol: str, like: dict[str, Any]) -> float:
+    """The accuracy at the same attack; columns may have different parts of `strong`."""
+    wanted = like["attack"], like["epsilon"]
+    found = (r for r in column[protocol] if (r["attack"], r["epsilon"]) == wanted)
+    return float(next(found)["accuracy"])
