@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from flows.table import MAX_BITS, SCHEMES, EnergyRow, EnergyTable
 from quanos.markup import Markup, element, join
@@ -24,15 +24,18 @@ def percent(value: float) -> str:
 
 
 def adversarial_loss(
-    columns: Sequence[Column], attacks: Callable[[Column], Iterable[Attacked]], title: str
+    columns: Sequence[Column], attacks: Mapping[str, Sequence[Attacked]], title: str
 ) -> Markup | None:
-    """Clean minus adversarial accuracy against epsilon, a line per network; masked ones dashed."""
+    """Clean minus adversarial accuracy against epsilon, a line per network; masked ones dashed.
+
+    `attacks` holds the rows to draw by column name.
+    """
     lines = []
     for style, column in enumerate(columns):
         name = f"{column.title} (masked: no robustness)" if column.gate.masked else column.title
         points = [
             (row.epsilon, row.adversarial_loss, _attack_text(column, row))
-            for row in sorted(attacks(column), key=lambda row: row.epsilon)
+            for row in sorted(attacks[column.name], key=lambda row: row.epsilon)
         ]
         lines.append(Series(name=name, style=style, points=points, dashed=column.gate.masked))
     high = max((x for line in lines for x, _, _ in line.points), default=0)
@@ -85,7 +88,7 @@ def training(columns: Sequence[Column], title: str) -> Markup | None:
         Axis(label="epoch", low=0, high=last),
         Axis(label="test accuracy", low=low, high=1, write=percent),
         lines,
-        mark=(columns[0].sense_epoch, "bits assigned"),
+        mark=(columns[0].sense_epoch, "bits assigned") if columns[0].sense_epoch <= last else None,
     )
 
 
@@ -100,7 +103,7 @@ def mac_energy(table: EnergyTable, supply: str, title: str) -> Markup | None:
     high = max((y for line in lines for _, y, _ in line.points), default=0)
     return chart(
         title,
-        Axis(label="bits of both operands", low=0, high=MAX_BITS),
+        Axis(label="bits of both operands", low=0, high=MAX_BITS, step=2),
         Axis(label="energy per MAC, conventional 16 bit = 1", low=0, high=high),
         lines,
     )
@@ -124,7 +127,7 @@ def glitch_share(table: EnergyTable, title: str) -> Markup:
     high = max((y for line in lines for _, y, _ in line.points), default=0)
     return chart(
         title,
-        Axis(label="bits of both operands", low=0, high=MAX_BITS),
+        Axis(label="bits of both operands", low=0, high=MAX_BITS, step=2),
         Axis(label="glitch energy / energy per MAC", low=0, high=high, write=percent),
         lines,
     )
@@ -169,11 +172,11 @@ def pareto(runs: Sequence[Run], key: tuple[str, str, str], title: str) -> Markup
     lines = []
     for style, run in enumerate(runs):
         points = [
-            (1e3 * c.prices[key].energy_mj, c.clean_accuracy, f"{run.folder.name}: {c.title}")
+            (1e3 * c.prices[key].energy_mj, c.clean_accuracy, f"{run.name}, {c.title}")
             for c in run.columns
             if key in c.prices
         ]
-        lines.append(Series(name=run.folder.name, style=style, points=points, line=False))
+        lines.append(Series(name=run.name, style=style, points=points, line=False))
     places = [(x, y) for line in lines for x, y, _ in line.points]
     if not places:
         return None

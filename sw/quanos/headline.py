@@ -17,6 +17,12 @@ CONVENTIONAL = ("fixed", "measured", "nominal")
 MAC_NAMES = {"dg": "data-gated MAC", "dvafs": "subword-parallel (DVAFS) MAC"}
 
 
+SUPPLIES = {
+    "nominal": "On the {} one image costs",
+    "scaled": "At the lowest supply that keeps the throughput it costs",
+}
+
+
 def headline(run: Run) -> str:
     """The one sentence on top."""
     column, saved = run.main, _energy_saved(run)
@@ -58,7 +64,7 @@ def _energy_saved(run: Run) -> float | None:
 
 
 def paragraphs(run: Run) -> Iterator[str]:
-    """Training, accuracy, energy, memory and robustness, a paragraph each."""
+    """Training and accuracy, energy, memory and robustness, a paragraph each."""
     yield _training(run)
     yield from _energy(run)
     yield _memory(run)
@@ -79,13 +85,9 @@ def _training(run: Run) -> str:
 
 
 def _others(run: Run) -> str:
-    texts = [
-        f"{column.title} ({column.mean_bits:.0f} bits in every layer): "
-        f"{100 * column.clean_accuracy:.2f} %"
-        for column in run.baselines
-    ]
+    texts = [f"{column.title}: {100 * column.clean_accuracy:.2f} %" for column in run.baselines]
     own = f"Clean accuracy is {100 * run.main.clean_accuracy:.2f} %"
-    return f"{own}; beside it, {', '.join(texts)}." if texts else f"{own}."
+    return f"{own}; {', '.join(texts)}." if texts else f"{own}."
 
 
 def _energy(run: Run) -> Iterator[str]:
@@ -95,18 +97,16 @@ def _energy(run: Run) -> Iterator[str]:
     conventional = full.prices.get(CONVENTIONAL) if full else None
     for scheme in ("dvafs", "dg"):
         parts = []
-        for key in (key for key in MEASURED if key[0] == scheme and key in run.main.prices):
-            price = run.main.prices[key]
-            text = (
-                f"{digits(scale * price.energy_mj, unit)} {unit} at {key[2]} supply, "
-                f"{100 * price.ratio_to_16:.1f} % of 16 bits on the same MAC"
-            )
-            if conventional:
-                share = price.energy_mj / conventional.energy_mj
-                text += f" and {100 * share:.1f} % of 16 bits on a conventional one"
-            parts.append(text)
+        for supply, start in SUPPLIES.items():
+            if price := run.main.prices.get((scheme, "measured", supply)):
+                text = f"{start.format(MAC_NAMES[scheme])} {digits(scale * price.energy_mj, unit)} "
+                text += f"{unit}, {100 * price.ratio_to_16:.1f} % of 16 bits on the same MAC"
+                if conventional:
+                    share = 100 * price.energy_mj / conventional.energy_mj
+                    text += f" ({share:.1f} % of 16 bits on a conventional MAC, nominal supply)"
+                parts.append(f"{text}.")
         if parts:
-            yield f"One image costs, on the {MAC_NAMES[scheme]}, {'; '.join(parts)}."
+            yield " ".join(parts)
 
 
 def _memory(run: Run) -> str:
@@ -148,6 +148,14 @@ def _chance(run: Run) -> str:
     return (
         f"One run with seed {run.seed}{'; ' if size else ''}{size}: small differences are chance."
     )
+
+
+def compared(run: Run) -> str:
+    """What `losses` looks at, in words."""
+    texts = ["clean accuracy", "measured energy", "memory"]
+    if not any(column.gate.masked for column in run.columns):
+        texts.insert(1, "accuracy under the worst attack")
+    return f"{', '.join(texts[:-1])} or {texts[-1]}"
 
 
 def losses(run: Run) -> Iterator[str]:

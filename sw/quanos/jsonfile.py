@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+LARGEST = 1e15
+"""Beyond it, no quantity of ours is what it should be."""
 
 
 class FileContentError(ValueError):
@@ -26,14 +28,14 @@ class Node:
             raise self.wrong("an object")
         if key not in self.value:
             raise FileContentError(f"{self.where} has no {key!r}; is it a file of this version?")
-        return Node(self.value[key], f"{self.where}, {_printable(key)}")
+        return Node(self.value[key], f"{self.where}, {printable(key)}")
 
     def items(self) -> Iterator[tuple[str, Node]]:
         """The entries of an object, in order."""
         if not isinstance(self.value, dict):
             raise self.wrong("an object")
         for key in self.value:
-            yield _printable(key), self[key]
+            yield printable(key), self[key]
 
     def __iter__(self) -> Iterator[Node]:
         """The members of a list, in order."""
@@ -43,22 +45,30 @@ class Node:
             yield Node(value, f"{self.where}, entry {index}")
 
     def number(self) -> float:
-        """A finite number."""
+        """A number that is finite and within 1e15."""
         if isinstance(self.value, bool) or not isinstance(self.value, int | float):
             raise self.wrong("a number")
-        if not math.isfinite(self.value) or abs(self.value) > 1e300:
+        if not abs(self.value) <= LARGEST:  # false for a NaN
             raise self.wrong("a finite number")
         return float(self.value)
 
-    def positive(self) -> float:
-        """A finite number above zero."""
-        if (value := self.number()) <= 0:
-            raise self.wrong("above zero")
-        return value
+    def within(self, low: float, high: float) -> float:
+        """A number from `low` to `high`."""
+        if not low <= self.number() <= high:
+            raise self.wrong(f"from {low:g} to {high:g}")
+        return self.number()
+
+    def share(self) -> float:
+        """A share of 1."""
+        return self.within(0, 1)
+
+    def amount(self) -> float:
+        """A number above zero."""
+        return self.within(1 / LARGEST, LARGEST)
 
     def whole(self) -> int:
-        """A whole number from 0 to 1e15."""
-        if type(self.value) is not int or not 0 <= self.value <= 10**15:
+        """A whole number, not negative."""
+        if type(self.value) is not int or not 0 <= self.value <= LARGEST:
             raise self.wrong("a whole number")
         return self.value
 
@@ -66,7 +76,7 @@ class Node:
         """A text, with what cannot be printed replaced."""
         if not isinstance(self.value, str):
             raise self.wrong("a text")
-        return _printable(self.value)
+        return printable(self.value)
 
     def wrong(self, expected: str) -> FileContentError:
         """The error that says what should be here."""
@@ -75,7 +85,8 @@ class Node:
         return FileContentError(f"{self.where} must be {expected}, not {found}.")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """The text, with what cannot be printed or encoded replaced."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from flows.table import EnergyTable
 from quanos import __version__, figures
-from quanos.headline import MEASURED, headline, losses, paragraphs, reasons
+from quanos.headline import MEASURED, compared, headline, losses, paragraphs, reasons
+from quanos.jsonfile import printable
 from quanos.layer_energy import layer_energy
 from quanos.markup import Content, Markup, element, join
-from quanos.result_table import Row, digits, energy_unit, protocol_rows, result_rows
-from quanos.results import Column, Run
+from quanos.result_table import PARTS, Row, digits, energy_unit, result_rows
+from quanos.results import WORST_CASE, Column, Run
 
 POINT = MEASURED[0]
 """The operating point that layers are priced at."""
@@ -28,7 +29,7 @@ def page(runs: Sequence[Run], table: EnergyTable | None) -> str:
         "head",
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", f"QUANOS report: {', '.join(run.folder.name for run in runs)}"),
+        element("title", f"QUANOS report: {', '.join(run.name for run in runs)}"),
         element("style", Markup(style)),
     )
     main = [_beside(runs), [_run(run, table) for run in runs], _table_section(table)]
@@ -43,7 +44,24 @@ def _beside(runs: Sequence[Run]) -> Markup | None:
         return None
     drawing = figures.pareto(runs, POINT, "Clean accuracy against energy")
     text = "Clean accuracy against energy of one image; dvafs, measured, nominal supply."
-    return element("section", element("h1", f"{len(runs)} runs"), figure(drawing, text))
+    head = ("run", "network", "mean bits", "clean accuracy", "energy", "memory saved", "gate")
+    rows = [_cells("td", *_short(run, column)) for run in runs for column in run.columns]
+    table = element("table", element("thead", _cells("th", *head)), element("tbody", rows))
+    return element(
+        "section",
+        element("h1", f"{len(runs)} runs"),
+        element("div", table, class_="scroll"),
+        figure(drawing, text),
+    )
+
+
+def _short(run: Run, column: Column) -> Iterator[str]:
+    yield from (run.name, column.title, f"{column.mean_bits:.2f}")
+    yield f"{100 * column.clean_accuracy:.2f} %"
+    price = column.prices.get(POINT)
+    yield f"{digits(1e3 * price.energy_mj, 'µJ')} µJ" if price else ABSENT
+    yield f"{column.memory_compression:.2f} x"
+    yield "masked" if column.gate.masked else "passes"
 
 
 def figure(drawing: Markup | None, caption: Content) -> Markup | None:
@@ -54,10 +72,10 @@ def figure(drawing: Markup | None, caption: Content) -> Markup | None:
 def _run(run: Run, table: EnergyTable | None) -> Markup:
     return element(
         "section",
-        element("p", f"QUANOS report · {run.folder.name}", class_="kicker"),
+        element("p", f"QUANOS report · {run.name}", class_="kicker"),
         element("h1", headline(run)),
         _tiles(run),
-        [element("p", text) for text in paragraphs(run)],
+        [element("p", _unbroken(text)) for text in paragraphs(run)],
         _losses(run),
         element("h2", "Results"),
         _results(run),
@@ -67,6 +85,13 @@ def _run(run: Run, table: EnergyTable | None) -> Markup:
         element("h2", "Attacks and training"),
         _curves(run),
     )
+
+
+def _unbroken(text: str) -> str:
+    """No line ends between a number and its unit."""
+    for unit in ("%", "µJ", "mJ", "Mbit", "Gbit"):
+        text = text.replace(f" {unit}", f"\N{NO-BREAK SPACE}{unit}")
+    return text
 
 
 def _tiles(run: Run) -> Markup:
@@ -90,39 +115,64 @@ def _losses(run: Run) -> Markup | None:
         return None
     found = list(losses(run))
     if not found:
-        return element("p", "It is behind no baseline in any of these numbers.", class_="note")
+        text = f"{run.main.title} is behind no baseline in {compared(run)}."
+        return element("p", text, class_="note")
     items = element("ul", [element("li", text) for text in found])
     return element("div", element("b", f"Where {run.main.title} lost"), items, class_="note")
 
 
 def _results(run: Run) -> Markup:
-    head = [element("th", ""), element("th", "unit")]
-    head += [element("th", column.title, class_="number") for column in run.columns]
-    bodies = []
-    for group, rows in groupby(result_rows(run), key=lambda row: row.group):
-        title = element("th", element("span", group), colspan=len(head), scope="colgroup")
-        bodies.append(
-            element("tbody", element("tr", title, class_="group"), [_row(run, r) for r in rows])
-        )
-    whole = element("table", element("thead", element("tr", head)), bodies)
+    """The table of results; the parts of the strong protocol can be unfolded."""
+    rows = list(result_rows(run))
     note = "Small figures under an energy: share of the same network at 16 bits on the same MAC."
-    return join(element("div", whole, class_="scroll"), element("p", note, class_="small"))
+    return join(
+        _table(run, [row for row in rows if row.group != PARTS]),
+        element("p", note, class_="small"),
+        element(
+            "details",
+            element("summary", "What the worst case is made of"),
+            _table(run, [row for row in rows if row.group == PARTS]),
+        ),
+    )
 
 
-def _row(run: Run, row: Row) -> Markup:
-    ratios = row.ratios or (None,) * len(row.values)
-    cells = [element("th", row.label, scope="row"), element("td", row.unit)]
-    for column, value, ratio in zip(run.columns, row.values, ratios, strict=True):
-        cells.append(_cell(row, value, ratio, masked=row.attacked and column.gate.masked))
-    return element("tr", cells)
+def _table(run: Run, rows: Sequence[Row]) -> Markup:
+    head = [element("th", ""), *(element("th", c.title, class_="number") for c in run.columns)]
+    bodies = [
+        element("tbody", _group(group, members := list(found), len(head)), _rows(run, members))
+        for group, found in groupby(rows, key=lambda row: row.group)
+    ]
+    whole = element("table", element("thead", element("tr", head)), bodies)
+    return element("div", whole, class_="scroll")
+
+
+def _group(name: str, rows: Sequence[Row], columns: int) -> Markup:
+    """The heading of a group, with the unit where all its rows have the same."""
+    units = {row.unit for row in rows}
+    text = f"{name}, {units.pop()}" if len(units) == 1 else name
+    title = element("th", text, colspan=columns, scope="colgroup")
+    return element("tr", title, class_="group")
+
+
+def _rows(run: Run, rows: Sequence[Row]) -> list[Markup]:
+    same = len({row.unit for row in rows}) == 1
+    shown = []
+    for row in rows:
+        unit = None if same else element("small", row.unit)
+        cells = [element("th", row.label, " ", unit, scope="row")]
+        ratios = row.ratios or (None,) * len(row.values)
+        for column, value, ratio in zip(run.columns, row.values, ratios, strict=True):
+            cells.append(_cell(row, value, ratio, masked=row.attacked and column.gate.masked))
+        shown.append(element("tr", cells))
+    return shown
 
 
 def _cell(row: Row, value: float | None, ratio: float | None, *, masked: bool) -> Markup:
     text = ABSENT if value is None else digits(value, row.unit)
-    below = None if ratio is None else element("small", f"{100 * ratio:.1f} %")
     if masked:
-        below = element("small", "masked")
-    return element("td", text, below, class_="number masked" if masked else "number")
+        return element("td", element("s", text), element("small", "masked"), class_="number masked")
+    below = None if ratio is None else element("small", f"{100 * ratio:.1f} %")
+    return element("td", text, below, class_="number")
 
 
 def _gates(run: Run) -> Markup:
@@ -166,16 +216,13 @@ def _cells(kind: str, *texts: str) -> Markup:
 def _layers(run: Run, table: EnergyTable | None) -> Markup:
     column = run.main
     bits = {name: [([("s0", width)], str(width))] for name, width in column.bits.items()}
-    others = [f"{other.title}: {other.mean_bits:.0f}" for other in run.baselines]
-    text = f"Bits of each layer in {column.title}. Beside it, in every layer: {', '.join(others)}."
+    text = f"Bits of each layer in {column.title}, of 16. A baseline has the same in every layer."
     return element(
         "div",
-        figure(
-            figures.bars(bits, 16), text if others else f"Bits of each layer in {column.title}."
-        ),
+        figure(figures.bars(bits, 16), text),
         _ans(column),
         _layer_energy(run, table),
-        class_="figures",
+        class_="figures narrow",
     )
 
 
@@ -202,7 +249,7 @@ def _layer_energy(run: Run, table: EnergyTable | None) -> Markup | None:
     names = {"s0": "memory accesses", "s1": "MACs"}
     rows = {
         layer.name: [
-            ([("s0", layer.access_uj), ("s1", layer.compute_uj)], f"{layer.energy_uj:.3g}")
+            ([("s0", layer.access_uj), ("s1", layer.compute_uj)], digits(layer.energy_uj, "µJ"))
         ]
         for layer in layers
     }
@@ -227,13 +274,14 @@ def _curve_list(run: Run) -> Iterator[tuple[Markup | None, str]]:
     for protocol, attack, text in (
         ("paper", "fgsm", "FGSM, the paper's protocol."),
         ("paper", "pgd", "PGD, the paper's protocol (few small steps: it flatters every network)."),
-        ("strong", "worst_case", "Worst case of the strong protocol: the number to go by."),
+        ("strong", WORST_CASE, "Worst case of the strong protocol: the number to go by."),
     ):
-        drawing = figures.adversarial_loss(
-            run.columns,
-            lambda c, p=protocol, a=attack: [r for r in protocol_rows(c, p) if r.attack == a],  # type: ignore[misc]
-            f"Adversarial loss against epsilon: {text}",
-        )
+        rows = {
+            column.name: [row for row in getattr(column, protocol) if row.attack == attack]
+            for column in run.columns
+        }
+        title = f"Adversarial loss against epsilon: {text}"
+        drawing = figures.adversarial_loss(run.columns, rows, title)
         yield drawing, f"Adversarial loss against epsilon. {text} {note}"
     text = "Test accuracy after every epoch; baselines start from the same epochs at 16 bits."
     yield figures.training(run.columns, text), text
@@ -260,25 +308,31 @@ def _table_section(table: EnergyTable | None) -> Markup:
 def _provenance(runs: Sequence[Run], table: EnergyTable | None) -> Markup:
     parts: list[Markup] = []
     for run in runs:
-        parts.append(_list(f"Run {run.folder.name}", {"seed": run.seed, **run.origin}))
-        parts.append(_list(f"Configuration of {run.folder.name}", run.config))
+        parts.append(_list(f"Run {run.name}", {"seed": run.seed, **run.origin}, shown=True))
+        parts.append(_list(f"Configuration of {run.name}", run.config))
     if table is not None:
         parts.append(_list("Energy table", {"sha256": table.sha256, **vars(table.header)}))
-    end = f"Written by quanos {__version__}. All numbers are from the files of the runs named here."
+    end = (
+        f"Written by quanos {__version__}: quanos report {' '.join(run.name for run in runs)}. "
+        "Every number is from the files of these runs and the energy table. Accuracy in % of "
+        "the test images (of those attacked where it says so), epsilon for pixels in 0..1, energy "
+        "of one image's forward pass without the classifier, 1 Gbit = 1e9 bits."
+    )
     return join(element("h2", "Where this comes from"), parts, element("p", end, class_="small"))
 
 
-def _list(title: str, values: Mapping[str, Any]) -> Markup:
+def _list(title: str, values: Mapping[str, Any], *, shown: bool = False) -> Markup:
     entries = [join(element("dt", key), element("dd", value)) for key, value in flatten("", values)]
-    return element("details", element("summary", title), element("dl", entries))
+    summary = element("summary", title)
+    return element("details", summary, element("dl", entries), open="" if shown else None)
 
 
 def flatten(name: str, value: Any) -> Iterator[tuple[str, str]]:
     """The leaves of nested objects as (path, text)."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from flatten(f"{name} {key}".strip(), inner)
+            yield from flatten(printable(f"{name} {key}").strip(), inner)
     elif isinstance(value, list | tuple):
-        yield name, ", ".join(map(str, value))
+        yield name, printable(", ".join(map(str, value)))
     else:
-        yield name, ABSENT if value is None else str(value)
+        yield name, ABSENT if value is None else printable(str(value))

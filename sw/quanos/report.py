@@ -33,10 +33,13 @@ def write_report(
     """
     runs = [read_run(folder) for folder in folders]
     table = find_table(runs, table_path)
-    text = render(runs, table, kind)
+    try:
+        text = render(runs, table, kind)
+    except RecursionError:
+        raise FileContentError("a file of these runs is nested too deeply to be one.") from None
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, text)
-    names = [str(run.folder) for run in runs]
+    names = [run.name for run in runs]
     return {"out": str(out), "format": kind, "bytes": len(text.encode()), "runs": names}
 
 
@@ -51,7 +54,7 @@ def find_table(runs: Sequence[Run], path: Path | None) -> EnergyTable | None:
             if path is None:
                 return None
             raise FileContentError(
-                f"{run.folder} was priced with energy table {run.table_sha256[:12]}, but {path} is "
+                f"{run.name} was priced with energy table {run.table_sha256[:12]}, but {path} is "
                 f"{table.sha256[:12]}; name the table that the run was given."
             )
     return table
@@ -67,7 +70,7 @@ def render(runs: Sequence[Run], table: EnergyTable | None, kind: str) -> str:
 def _json(runs: Sequence[Run]) -> str:
     content = [
         {
-            "folder": str(run.folder),
+            "folder": run.name,
             "headline": headline(run),
             "lost": list(losses(run)),
             "summary": run.summary,
@@ -122,6 +125,6 @@ def _csv(runs: Sequence[Run]) -> str:
             ratios = row.ratios or (None,) * len(row.values)
             for column, value, ratio in zip(run.columns, row.values, ratios, strict=True):
                 masked = "masked" if row.attacked and column.gate.masked else ""
-                names = (run.folder.name, column.name, row.group, row.label, row.unit)
+                names = (run.name, column.name, row.group, row.label, row.unit)
                 writer.writerow((*names, value, ratio, masked))
     return out.getvalue()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from quanos.results import WORST_CASE, Attacked, Column, Price, Run
@@ -16,6 +16,11 @@ ATTACKS = {
     "transfer_float": "made on the float twin",
     "transfer_16": "made on the 16-bit network",
     WORST_CASE: "worst case of all",
+}
+PARTS = "Parts of the strong protocol, accuracy at epsilon"
+GROUPS = {
+    "paper": "Accuracy under attack at epsilon, paper's protocol",
+    "strong": "Accuracy under attack at epsilon, strong protocol",
 }
 READINGS = {
     "measured": "Energy of one image, measured MAC energy",
@@ -42,10 +47,11 @@ class Row:
 def result_rows(run: Run) -> Iterator[Row]:
     """All rows of a run, grouped."""
     yield from _network(run)
-    for protocol in ("paper", "strong"):
-        yield from _attacks(run, protocol)
+    yield from _attacks(run, GROUPS["paper"], lambda column: column.paper)
+    yield from _attacks(run, GROUPS["strong"], lambda column: column.worst_case)
     for reading in READINGS:
         yield from _energy(run, reading)
+    yield from _attacks(run, PARTS, _parts)
 
 
 def _row(run: Run, group: str, label: str, unit: str, value: Callable[[Column], float]) -> Row:
@@ -62,24 +68,23 @@ def _network(run: Run) -> Iterator[Row]:
     yield _row(run, group, "memory, 16 bit over this", "times", lambda c: c.memory_compression)
 
 
-def _attacks(run: Run, protocol: str) -> Iterator[Row]:
+def _attacks(run: Run, group: str, chosen: Callable[[Column], Iterable[Attacked]]) -> Iterator[Row]:
     """Accuracy of the same images by attack and epsilon, in the order of the first column."""
-    group = f"Accuracy under attack, {protocol} protocol"
-    found = [{(r.attack, r.epsilon): r for r in protocol_rows(c, protocol)} for c in run.columns]
+    found = [{(row.attack, row.epsilon): row for row in chosen(column)} for column in run.columns]
     for attack, epsilon in dict.fromkeys(key for column in found for key in column):
         rows = [column.get((attack, epsilon)) for column in found]
         yield Row(
             group=group,
-            label=f"{ATTACKS.get(attack, attack)}, epsilon {epsilon_text(epsilon)}",
+            label=f"{ATTACKS.get(attack, attack)}, {epsilon_text(epsilon)}",
             unit="%",
             values=tuple(100 * row.accuracy if row else None for row in rows),
             attacked=True,
         )
 
 
-def protocol_rows(column: Column, protocol: str) -> tuple[Attacked, ...]:
-    """The column's results by the protocol `paper` or `strong`."""
-    return column.paper if protocol == "paper" else column.strong
+def _parts(column: Column) -> list[Attacked]:
+    rows = [row for row in column.strong if row.attack != WORST_CASE]
+    return sorted(rows, key=lambda row: row.epsilon)
 
 
 def _energy(run: Run, reading: str) -> Iterator[Row]:
@@ -102,14 +107,14 @@ def point_text(key: tuple[str, str, str]) -> str:
 
 
 def epsilon_text(epsilon: float) -> str:
-    """An epsilon, as a multiple of 1/255 where it is one.
+    """An epsilon, as a multiple of 1/255 where it is one and no short decimal.
 
-    >>> epsilon_text(8 / 255), epsilon_text(0.05)
-    ('8/255', '0.05')
+    >>> epsilon_text(8 / 255), epsilon_text(0.2)
+    ('8/255', '0.2')
     """
     steps = 255 * epsilon
-    whole = abs(steps - round(steps)) < 1e-6
-    return f"{round(steps)}/255" if whole and steps >= 1 else f"{epsilon:g}"
+    short = epsilon == round(epsilon, 3)
+    return f"{epsilon:g}" if short or abs(steps - round(steps)) > 1e-6 else f"{round(steps)}/255"
 
 
 def energy_unit(run: Run) -> tuple[float, str]:

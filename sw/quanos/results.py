@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quanos.jsonfile import FileContentError, Node, read_json, read_lines
+from quanos.jsonfile import LARGEST, FileContentError, Node, printable, read_json, read_lines
 
 SCHEMA = "quanos.summary/1"
 PASSES = "passes"
@@ -102,7 +102,9 @@ class Column:
         """The column's name in words."""
         if self.name.isdigit():
             return f"{self.name} bit"
-        return {"quanos": "QUANOS", "mean": "uniform, same mean"}.get(self.name, self.name)
+        if self.name == "mean":
+            return f"{self.mean_bits:.0f} bit (rounded mean)"
+        return "QUANOS" if self.name == "quanos" else self.name
 
     @property
     def worst_case(self) -> tuple[Attacked, ...]:
@@ -125,6 +127,11 @@ class Run:
     summary: dict[str, Any]
     origin: dict[str, Any]
     config: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The folder as it was named."""
+        return printable(str(self.folder))
 
     @property
     def main(self) -> Column:
@@ -181,19 +188,19 @@ def _column(folder: Path, name: str, node: Node) -> Column:
         name=name,
         policy=node["policy"].text(),
         bits={layer: _bits(bits) for layer, bits in node["bits"].items()},
-        mean_bits=node["mean_bits"].number(),
+        mean_bits=node["mean_bits"].within(1, 16),
         epochs=node["epochs"].whole(),
         sense_epoch=node["sense_epoch"].whole(),
         ans_sensed=_numbers(node["ans_sensed"]),
         ans_final=_numbers(node["ans_final"]),
-        clean_accuracy=node["clean_accuracy"].number(),
+        clean_accuracy=node["clean_accuracy"].share(),
         attacked_images=node["attacked_images"].whole(),
         paper=_attacks(node["paper"]),
         strong=_attacks(node["strong"]),
         gate=_gate(node["gate"]),
         macs=node["macs"].whole(),
-        memory_gbit=node["memory_gbit"].positive(),
-        memory_compression=node["memory_compression"].positive(),
+        memory_gbit=node["memory_gbit"].amount(),
+        memory_compression=node["memory_compression"].amount(),
         prices={price.key: price for price in map(_price, node["energy"])},
         metrics=_metrics((folder / name if own else folder) / "metrics.jsonl"),
     )
@@ -206,16 +213,16 @@ def _bits(node: Node) -> int:
 
 
 def _numbers(node: Node) -> dict[str, float]:
-    return {name: value.number() for name, value in node.items()}
+    return {name: value.within(0, LARGEST) for name, value in node.items()}
 
 
 def _attacks(node: Node) -> tuple[Attacked, ...]:
     return tuple(
         Attacked(
             attack=row["attack"].text(),
-            epsilon=row["epsilon"].number(),
-            accuracy=row["accuracy"].number(),
-            adversarial_loss=row["adversarial_loss"].number(),
+            epsilon=row["epsilon"].share(),
+            accuracy=row["accuracy"].share(),
+            adversarial_loss=row["adversarial_loss"].within(-1, 1),
         )
         for row in node
     )
@@ -226,9 +233,9 @@ def _gate(node: Node) -> Gate:
     names = ("epsilon", "fgsm_accuracy", "noise_accuracy", "pgd_accuracy")
     return Gate(
         verdict=node["verdict"].text(),
-        zero_gradient_share=node["zero_gradient_share"].number(),
-        accuracy_at_half=node["accuracy_at_0.5"].number(),
-        rows=tuple(Comparison(**{name: row[name].number() for name in names}) for row in rows),
+        zero_gradient_share=node["zero_gradient_share"].share(),
+        accuracy_at_half=node["accuracy_at_0.5"].share(),
+        rows=tuple(Comparison(**{name: row[name].share() for name in names}) for row in rows),
     )
 
 
@@ -237,16 +244,20 @@ def _price(node: Node) -> Price:
         scheme=node["scheme"].text(),
         reading=node["reading"].text(),
         supply=node["supply"].text(),
-        energy_mj=node["energy_mj"].positive(),
-        ratio_to_16=node["ratio_to_16"].positive(),
+        energy_mj=node["energy_mj"].amount(),
+        ratio_to_16=node["ratio_to_16"].amount(),
     )
 
 
 def _metrics(path: Path) -> tuple[Epoch, ...]:
     """The epochs that the folder tells of; a folder without the file tells of none."""
-    names = ("epoch", "loss", "test_accuracy")
     if not path.is_file():
         return ()
     return tuple(
-        Epoch(**{name: line[name].number() for name in names}) for line in read_lines(path)
+        Epoch(
+            epoch=line["epoch"].amount(),
+            loss=line["loss"].number(),
+            test_accuracy=line["test_accuracy"].share(),
+        )
+        for line in read_lines(path)
     )

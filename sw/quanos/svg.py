@@ -28,12 +28,16 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """Label, range and how its numbers are written; the range widens to whole ticks."""
+    """Label, range and how its numbers are written; the range widens to whole ticks.
+
+    `step` is the distance of ticks, chosen round where it is None.
+    """
 
     label: str
     low: float
     high: float
     write: Callable[[float], str] = "{:g}".format
+    step: float | None = None
 
     def ticks(self, count: int = 5) -> list[float]:
         """Round numbers that cover the range.
@@ -41,9 +45,11 @@ class Axis:
         >>> Axis(label="", low=0, high=0.93).ticks()
         [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
         """
-        span = (self.high - self.low) or 1.0
+        span = self.high - self.low
+        span = span if span > 1e-12 else 1.0
         power = 10.0 ** math.floor(math.log10(span / count))
-        step = min((power * m for m in (1, 2, 2.5, 5, 10)), key=lambda s: abs(span / s - count))
+        steps = (power * m for m in (1, 2, 2.5, 5, 10))
+        step = self.step or min(steps, key=lambda s: abs(span / s - count))
         first, last = math.floor(self.low / step + 1e-9), math.ceil(self.high / step - 1e-9)
         return [round(i * step, 12) for i in range(first, max(last, first + 1) + 1)]
 
