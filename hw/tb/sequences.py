@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from hw.rtl.spec import MacSpec, Mode
 
-EXHAUSTIVE_BITS = 16  # both operands together: 65,536 pairs
+# Bits of both operands together up to which every pair is tried: 65,536 pairs where both have as
+# many bits, fewer in the many modes where they do not.
+EXHAUSTIVE_BITS = 16
+EXHAUSTIVE_BITS_UNEQUAL = 12
 RUN_LENGTH = 1024  # longest accumulation without a clear
 
 
@@ -78,19 +81,19 @@ def starts(rng: np.random.Generator, length: int) -> NDArray[np.bool_]:
 
 
 def sequences(spec: MacSpec, mode: Mode, vectors: int, seed: int) -> Iterator[Sequence]:
-    """The mode's sequences, the same for the same seed."""
-    key = (seed, mode.w_bits, mode.a_bits, mode.a_signed)
-    rng = np.random.default_rng([int(k) for k in key])
+    """The mode's sequences, the same for the same seed; a quarter of `vectors` for unequal bits."""
+    rng = np.random.default_rng([seed, mode.w_bits, mode.a_bits, int(mode.a_signed)])
+    equal = mode in spec.modes()
     w, a = operands(mode)
-    size = (vectors, mode.lanes)
+    size = (vectors if equal else -(-vectors // 4), mode.lanes)
     yield _sequence(rng, mode, "random", rng.choice(w, size), rng.choice(a, size))
-    size = (max(vectors // 4, 16), mode.lanes)
+    size = (max(size[0] // 4, 16), mode.lanes)
     yield _sequence(
         rng, mode, "corners", rng.choice(corners(w), size), rng.choice(corners(a), size)
     )
-    if mode.w_bits + mode.a_bits <= EXHAUSTIVE_BITS:
+    if mode.w_bits + mode.a_bits <= (EXHAUSTIVE_BITS if equal else EXHAUSTIVE_BITS_UNEQUAL):
         yield _exhaustive(rng, mode, w, a)
-    if mode in spec.modes():
+    if equal:
         yield from _extremes(spec, mode, w, a)
 
 
