@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 VOID = frozenset({"meta", "br", "hr", "col"})
 """Elements of HTML that have no end tag."""
@@ -46,3 +46,14 @@ def element(name: str, /, *content: Content, **attributes: str | float | None) -
     ]
     start = f"<{name}{''.join(texts)}>"
     return Markup(start if name in VOID else f"{start}{join(*content)}</{name}>")
+
+
+def table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> Markup:
+    """A table of texts that scrolls within the page where it is too wide."""
+    body = element("tbody", [_cells("td", row) for row in rows])
+    whole = element("table", element("thead", _cells("th", head)), body)
+    return element("div", whole, class_="scroll")
+
+
+def _cells(kind: str, texts: Iterable[str]) -> Markup:
+    return element("tr", [element(kind, text) for text in texts])

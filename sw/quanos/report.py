@@ -90,6 +90,7 @@ def _markdown_run(run: Run) -> list[str]:
     titles = " | ".join(_plain(column.title) for column in run.columns)
     lines = [f"# {_plain(headline(run))}", ""]
     lines += [text for paragraph in paragraphs(run) for text in (_plain(paragraph), "")]
+    lines += [f"- lost: {_plain(text)}" for text in losses(run)] + [""]
     lines += [f"| quantity | unit | {titles} |", "|---|---|" + "---:|" * len(run.columns)]
     for row in result_rows(run):
         cells = [

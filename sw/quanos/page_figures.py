@@ -1,0 +1,129 @@
+"""The report's figures with titles and captions, as sections of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from flows.table import EnergyTable
+from quanos import figures
+from quanos.headline import MEASURED
+from quanos.layer_energy import layer_energy
+from quanos.markup import Markup, element, join
+from quanos.result_table import digits, energy_unit
+from quanos.results import WORST_CASE, Column, Run
+
+POINT = MEASURED[0]
+"""The operating point that layers are priced at and runs are compared at."""
+
+LOSSES = (
+    ("paper", "fgsm", "FGSM, paper's protocol", "One step of epsilon."),
+    ("paper", "pgd", "PGD, paper's protocol", "Few small steps: it flatters every network."),
+    ("strong", WORST_CASE, "Worst case, strong protocol", "The number to go by."),
+)
+"""Protocol, attack, title and remark of the figures of adversarial loss."""
+
+
+def figure(title: str, drawing: Markup | None, caption: str) -> Markup | None:
+    """A drawing with title and caption; nothing where there is no drawing."""
+    if drawing is None:
+        return None
+    return element("figure", element("h3", title), drawing, element("figcaption", caption))
+
+
+def pareto(runs: Sequence[Run]) -> Markup | None:
+    """Clean accuracy against energy, all networks of all runs."""
+    title = "Clean accuracy against energy"
+    caption = "Every network of every run; dvafs, measured, nominal supply."
+    return figure(title, figures.pareto(runs, POINT, title), caption)
+
+
+def layers(run: Run, table: EnergyTable | None) -> Markup:
+    """Bits, ANS and energy of every layer of the run's main network."""
+    drawn = (_bits(run.main), _ans(run.main), _layer_energy(run, table))
+    return element("div", drawn, class_="figures narrow")
+
+
+def _bits(column: Column) -> Markup | None:
+    rows = {name: [([("s0", width)], str(width))] for name, width in column.bits.items()}
+    text = f"{column.title}, of 16. A baseline has the same bits in every layer."
+    return figure("Bits of each layer", figures.bars(rows, 16), text)
+
+
+def _ans(column: Column) -> Markup | None:
+    """ANS at the sensing epoch, which the bits come from, and at the end."""
+    names = {"s0": f"at epoch {column.sense_epoch}", "s1": f"at the end, epoch {column.epochs}"}
+    measured = (("s0", column.ans_sensed), ("s1", column.ans_final))
+    rows = {
+        name: [([(s, ans[name])], f"{ans[name]:.3f}") for s, ans in measured if name in ans]
+        for name in column.bits
+    }
+    high = max((value for _, ans in measured for value in ans.values()), default=0.0)
+    if high <= 0:
+        return None
+    drawing = join(figures.key(names), figures.bars(rows, high))
+    text = "ANS, Eq. 2: how far FGSM moves a layer's activations. The first decides the bits."
+    return figure("Adversarial noise sensitivity", drawing, text)
+
+
+def _layer_energy(run: Run, table: EnergyTable | None) -> Markup | None:
+    if table is None or POINT not in run.main.prices:
+        return None
+    priced = layer_energy(run, run.main, table, POINT)
+    if not priced:
+        return None
+    names = {"s0": "memory accesses", "s1": "MACs"}
+    rows = {
+        layer.name: [
+            ([("s0", layer.access_uj), ("s1", layer.compute_uj)], digits(layer.energy_uj, "µJ"))
+        ]
+        for layer in priced
+    }
+    high = max(layer.energy_uj for layer in priced)
+    scale, unit = energy_unit(run)
+    total = f"{digits(scale * run.main.prices[POINT].energy_mj, unit)} {unit}"
+    text = f"{run.main.title}; dvafs, measured, nominal supply. Together {total}."
+    drawing = join(figures.key(names), figures.bars(rows, high))
+    return figure("Energy of each layer, µJ an image", drawing, text)
+
+
+def curves(run: Run) -> Markup:
+    """Adversarial loss by attack, and the course of training."""
+    return element("div", list(_curves(run)), class_="figures")
+
+
+def _curves(run: Run) -> Iterator[Markup | None]:
+    note = "Lower is better" + (
+        ", but a masked network's curve is no robustness."
+        if any(column.gate.masked for column in run.columns)
+        else "."
+    )
+    for protocol, attack, title, remark in LOSSES:
+        rows = {
+            column.name: [row for row in getattr(column, protocol) if row.attack == attack]
+            for column in run.columns
+        }
+        drawing = figures.adversarial_loss(run.columns, rows, f"Adversarial loss: {title}")
+        yield figure(title, drawing, f"Adversarial loss against epsilon. {remark} {note}")
+    text = "After every epoch; a baseline starts from the same epochs at 16 bits."
+    yield figure("Test accuracy", figures.training(run.columns, "Test accuracy"), text)
+
+
+def mac_energy(table: EnergyTable | None) -> Markup:
+    """Energy per MAC of every scheme, from the energy table."""
+    title = element("h2", "Energy of one multiply-accumulate (MAC)")
+    if table is None:
+        text = "The energy table at hand is not the one that priced the run; name it with --table."
+        return element("section", title, element("p", text, class_="note"))
+    unit = figures.conventional_fj(table)
+    scale = f"1 is {unit:.0f} fJ, the conventional 16-bit MAC at nominal supply." if unit else ""
+    implied = "Hollow: what the paper's tables imply, of its own 16-bit MAC."
+    drawn = []
+    for supply, name, more in (
+        ("nominal", "Nominal supply", implied),
+        ("scaled", "Lowest supply that keeps the throughput", ""),
+    ):
+        drawing = figures.mac_energy(table, supply, f"Energy per MAC: {name}")
+        drawn.append(figure(name, drawing, f"{scale} {more}".strip()))
+    text = "The share of the energy that zero-delay simulation would miss; nominal supply."
+    drawn.append(figure("Glitches", figures.glitch_share(table, "Share of glitches"), text))
+    return element("section", title, element("div", drawn, class_="figures"))

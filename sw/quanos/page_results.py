@@ -1,0 +1,101 @@
+"""The report's tables: results of every network, and whether the attacks on it can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from quanos.headline import reasons
+from quanos.markup import Markup, element, join, table
+from quanos.result_table import PARTS, Row, digits, result_rows
+from quanos.results import Run
+
+ABSENT = "\N{EN DASH}"
+"""What stands for a number that is not there."""
+
+
+def results(run: Run) -> Markup:
+    """The table of results; the parts of the strong protocol can be unfolded."""
+    rows = list(result_rows(run))
+    note = "Small figures under an energy: share of the same network at 16 bits on the same MAC."
+    return join(
+        _table(run, [row for row in rows if row.group != PARTS]),
+        element("p", note, class_="small"),
+        element(
+            "details",
+            element("summary", "What the worst case is made of"),
+            _table(run, [row for row in rows if row.group == PARTS]),
+        ),
+    )
+
+
+def _table(run: Run, rows: Sequence[Row]) -> Markup:
+    head = [element("th", ""), *(element("th", c.title, class_="number") for c in run.columns)]
+    bodies = [
+        element("tbody", _group(group, members := list(found), len(head)), _rows(run, members))
+        for group, found in groupby(rows, key=lambda row: row.group)
+    ]
+    whole = element("table", element("thead", element("tr", head)), bodies)
+    return element("div", whole, class_="scroll")
+
+
+def _group(name: str, rows: Sequence[Row], columns: int) -> Markup:
+    """The heading of a group, with the unit where all its rows have the same."""
+    units = {row.unit for row in rows}
+    text = f"{name}, {units.pop()}" if len(units) == 1 else name
+    title = element("th", text, colspan=columns, scope="colgroup")
+    return element("tr", title, class_="group")
+
+
+def _rows(run: Run, rows: Sequence[Row]) -> list[Markup]:
+    same = len({row.unit for row in rows}) == 1
+    shown = []
+    for row in rows:
+        unit = None if same else element("small", row.unit)
+        cells = [element("th", row.label, " ", unit, scope="row")]
+        ratios = row.ratios or (None,) * len(row.values)
+        for column, value, ratio in zip(run.columns, row.values, ratios, strict=True):
+            cells.append(_cell(row, value, ratio, masked=row.attacked and column.gate.masked))
+        shown.append(element("tr", cells))
+    return shown
+
+
+def _cell(row: Row, value: float | None, ratio: float | None, *, masked: bool) -> Markup:
+    text = ABSENT if value is None else digits(value, row.unit)
+    if masked:
+        return element("td", element("s", text), element("small", "masked"), class_="number masked")
+    below = None if ratio is None else element("small", f"{100 * ratio:.1f} %")
+    return element("td", text, below, class_="number")
+
+
+def gates(run: Run) -> Markup:
+    """The gate's verdict on every column in plain words, with its numbers to unfold."""
+    rows = []
+    for column in run.columns:
+        if column.gate.masked:
+            text = (
+                f"masked: {reasons(column)}. The attacks cannot see through this network, so its "
+                "accuracy under attack is no robustness."
+            )
+        else:
+            text = (
+                "passes: no sign of masked gradients, so the accuracies under attack can be read "
+                "as they stand."
+            )
+        rows.append(element("li", element("b", column.title), " ", text))
+    title = element("h3", "Can the attacks be believed?")
+    return join(title, element("ul", rows), element("details", _gate_numbers(run)))
+
+
+def _gate_numbers(run: Run) -> Markup:
+    head = ("network", "epsilon", "FGSM", "PGD", "random noise", "epsilon 0.5", "zero gradients")
+    rows = []
+    for column in run.columns:
+        gate = column.gate
+        ends = (gate.accuracy_at_half, gate.zero_gradient_share)
+        for row in gate.rows:
+            shares = (row.fgsm_accuracy, row.pgd_accuracy, row.noise_accuracy, *ends)
+            numbers = [f"{row.epsilon:.4f}", *(f"{100 * share:.1f} %" for share in shares)]
+            rows.append([column.title, *numbers])
+    title = element("summary", "The gate's numbers: accuracy under each, zero gradients by image")
+    return join(title, table(head, rows))
