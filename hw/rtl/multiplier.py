@@ -12,7 +12,7 @@ tree holds are non-negative and keep their sum, so no carry of a lane can ever l
 columns: lanes need no gates that cut carries, in the tree or in the final adder.
 """
 
-from amaranth.hdl import Cat, Const, Module, Mux, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -47,7 +47,8 @@ class Multiplier(wiring.Component):
         rows = reduce_columns(m, columns)
         first = Cat(column[0] if column else Const(0, 1) for column in rows)
         second = Cat(column[1] if len(column) > 1 else Const(0, 1) for column in rows)
-        m.d.comb += self.p.eq(self.finish(first + second))
+        total = Signal.like(self.p, name="total")  # unnamed, every product bit gets its own adder
+        m.d.comb += [total.eq(first + second), self.p.eq(self.finish(total))]
         return m
 
     def split(self, lanes: int) -> Value | Const:
@@ -109,7 +110,7 @@ class Multiplier(wiring.Component):
         """The product: every lane's top bit inverted and, summed together, its sign extended."""
         width = self.w_width + self.a_width
         if self.spec.scheme == "dvafs_st":
-            return self._extended(total[:width], width)
+            return self._extended(total, width)
         tops = {}
         for n in self.spec.lane_counts:
             for lane in range(n):
