@@ -28,7 +28,10 @@ def prepare(session: nox.Session, extras: str, *groups: str) -> None:
 
 def rtl_steps(session: nox.Session, options: Sequence[str] = ()) -> None:
     session.run("python", "-m", "hw.rtl.verilog", "--all", "--out", f"{BUILD / 'rtl'}")
-    session.run("python", "-m", "hw.tb.harness", "--build", f"{BUILD / 'sim'}", *options)
+    session.run(
+        "python", "-m", "hw.tb.harness",
+        "--rtl", f"{BUILD / 'rtl'}", "--build", f"{BUILD / 'sim'}", *options,
+    )  # fmt: skip
 
 
 def synth_steps(session: nox.Session, options: Sequence[str] = ()) -> None:
@@ -41,7 +44,7 @@ def synth_steps(session: nox.Session, options: Sequence[str] = ()) -> None:
 
 def energy_steps(session: nox.Session, options: Sequence[str] = ()) -> None:
     session.run(
-        "python", "-m", "flows.measure",
+        "python", "-m", "flows.measure", "--rtl", f"{BUILD / 'rtl'}",
         "--synth", f"{BUILD / 'synth'}", "--out", f"{TABLE}", *options,
     )  # fmt: skip
 
@@ -117,6 +120,20 @@ def tests(session: nox.Session) -> None:
     """Pass the tests."""
     prepare(session, "all", "tests")
     session.run("pytest", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Vectors per second of the activity engine on the conventional 16-bit MAC, both delays."""
+    prepare(session, "hw,flows")
+    synth_steps(session)
+    netlist = BUILD / "synth" / "mac_fixed_w16a16.netlist.json"
+    for delays in ("zero", "nldm"):
+        session.run(
+            "python", "-m", "flows.activity", f"{netlist}", "--delays", delays,
+            "--stimulus", "uniform", "--vectors", "200000", "--seed", "0",
+            "--out", f"{BUILD / 'bench.saif'}", "--json", *session.posargs,
+        )  # fmt: skip
 
 
 @nox.session
