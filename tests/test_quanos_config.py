@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+
 from quanos.config import Config, ConfigError, load, override, preset, presets, to_toml
 
 

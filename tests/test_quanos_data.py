@@ -9,6 +9,7 @@ import tarfile
 import numpy as np
 import pytest
 import torch
+
 from quanos.data import (
     DEBIAN_FASHION_MNIST,
     IDX_FILES,

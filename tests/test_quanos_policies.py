@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from quanos.policies import MAX_BITS, POLICIES, Budget, assign, eq3, mean
 
 measurements = st.dictionaries(

@@ -42,7 +42,7 @@ from quanos.policies import mean
 from quanos.progress import Progress
 from quanos.robustness import accuracy, count_attacks, evaluate
 from quanos.run import SUMMARY, open_run, provenance, write_json
-from quanos.trainer import SENSED, State, own_layers, sense, train
+from quanos.trainer import SENSED, State, fresh, own_layers, sense, train
 
 SCHEMA = "quanos.summary/1"
 
@@ -59,6 +59,9 @@ def run_experiment(
     data = load_dataset(config.dataset, config.data_path)
     if config.threads:
         torch.set_num_threads(config.threads)
+    fresh(
+        config, data
+    )  # refuses a network, image or device that cannot be before anything is written
     open_run(folder, config, resume=resume, overwrite=overwrite)
     origin = provenance(config, table.sha256) | {"started": _now()}
     write_json(folder / "run.json", origin)

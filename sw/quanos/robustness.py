@@ -40,7 +40,12 @@ GATE_EPSILON = 0.5
 
 def accuracy(model: nn.Module, split: Split) -> float:
     """Clean accuracy, 0..1, in evaluation mode."""
-    return float(_right(model, split, lambda images, labels: images).float().mean())
+    return share(_right(model, split, lambda images, labels: images))
+
+
+def share(right: Tensor) -> float:
+    """The share of true values, 0..1, to the last digit of a double."""
+    return int(right.sum()) / len(right)
 
 
 def _right(model: nn.Module, split: Split, change: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
@@ -99,10 +104,10 @@ def evaluate(
     baseline). `advance(1, text)` is called after each of `count_attacks(config)` attacks.
     """
     clean = _right(model, split, lambda images, labels: images)
-    result = Evaluation(len(split), float(clean.float().mean()))
+    result = Evaluation(len(split), share(clean))
 
     def row(attack: str, epsilon: float, right: Tensor) -> dict[str, Any]:
-        value = float(right.float().mean())
+        value = share(right)
         advance(1, f"{attack} at {epsilon:.3f}")
         loss = result.clean_accuracy - value
         return {"attack": attack, "epsilon": epsilon, "accuracy": value, "adversarial_loss": loss}
@@ -157,7 +162,7 @@ def zero_gradient_share(model: nn.Module, split: Split) -> float:
         rows = [
             (input_gradient(model, x, y) == 0).flatten(1).all(1) for x, y in split.batches(BATCH)
         ]
-    return float(torch.cat(rows).float().mean())
+    return share(torch.cat(rows))
 
 
 def gate(
@@ -172,9 +177,7 @@ def gate(
     worst = [_accuracy(result, "worst_case", epsilon) for epsilon in epsilons]
     numbers: dict[str, Any] = {"zero_gradient_share": zero_gradient_share(model, split)}
     wide = pgd(GATE_EPSILON, steps=config.strong_steps, random_start=True)
-    numbers["accuracy_at_0.5"] = float(
-        under_attack(model, split, wide, seed=config.seed).float().mean()
-    )
+    numbers["accuracy_at_0.5"] = share(under_attack(model, split, wide, seed=config.seed))
     if epsilons:
         numbers |= _comparison(model, split, result, config, epsilons)
     reasons = list(_reasons(numbers, worst, result, epsilons, classes))
@@ -194,8 +197,8 @@ def _comparison(
         rows.append(
             {
                 "epsilon": epsilon,
-                "fgsm_accuracy": float(single.float().mean()),
-                "noise_accuracy": float(noisy.float().mean()),
+                "fgsm_accuracy": share(single),
+                "noise_accuracy": share(noisy),
                 "pgd_accuracy": _accuracy(result, "pgd", epsilon),
             }
         )

@@ -67,7 +67,7 @@ class Attack:
 
     def _single(self, model: Any, split: Any, config: Config) -> dict[str, Any]:
         from quanos.attacks import fgsm, pgd
-        from quanos.robustness import accuracy, under_attack
+        from quanos.robustness import accuracy, share, under_attack
 
         chosen = fgsm(self.epsilon)
         if self.attack == "pgd":
@@ -75,7 +75,7 @@ class Attack:
                 self.epsilon, steps=self.steps, step_size=self.step_size, restarts=self.restarts
             )
         clean = accuracy(model, split)
-        value = float(under_attack(model, split, chosen, seed=config.seed).float().mean())
+        value = share(under_attack(model, split, chosen, seed=config.seed))
         row = {"attack": chosen.name, "epsilon": self.epsilon, "accuracy": value}
         row["adversarial_loss"] = clean - value
         return {"images": len(split), "clean_accuracy": clean, "rows": [row]}

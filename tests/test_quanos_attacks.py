@@ -1,0 +1,124 @@
+"""Attacks: in the ball, in the image range, right on a case with a closed form, and no traces."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from quanos import build_model, quantize
+from quanos.attacks import Attack, fgsm, input_gradient, perturb, pgd, predict, random_noise
+from quanos.quantizer import quantizers
+
+
+class Linear(nn.Module):
+    """Two classes; the logit of class 1 is w x, that of class 0 is zero."""
+
+    def __init__(self, weights: list[float]) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor(weights))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        score = x.flatten(1) @ self.w
+        return torch.stack([torch.zeros_like(score), score], 1)
+
+
+def small_network(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return quantize(build_model("vgg-small", (1, 8, 8), 10), 4)
+
+
+def images(count: int = 6, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(count, 1, 8, 8, generator=generator), torch.arange(count) % 10
+
+
+@pytest.mark.parametrize("attack", [fgsm(0.1), pgd(0.1, steps=7, step_size=0.05), pgd(0.1)])
+def test_a_linear_model_falls_along_the_sign_of_its_weights(attack) -> None:
+    model = Linear([3.0, -2.0, 0.5, 0.0])
+    x = torch.full((2, 1, 2, 2), 0.5)
+    x[1, 0, 0, 0] = 0.02
+    labels = torch.tensor([1, 0])  # class 1 wants w x large, class 0 small
+    expected = x + 0.1 * torch.tensor([[-1.0], [1.0]]).mul(model.w.sign()).reshape(2, 1, 2, 2)
+    assert torch.allclose(perturb(model, x, labels, attack), expected.clamp(0, 1))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.floats(0, 0.6), st.integers(1, 3), st.integers(1, 2), st.booleans())
+def test_adversarial_images_stay_in_the_ball_and_in_range(epsilon, steps, restarts, start) -> None:
+    x, labels = images()
+    attack = pgd(epsilon, steps=steps, restarts=restarts, random_start=start)
+    adversarial = perturb(small_network(), x, labels, attack, torch.Generator())
+    assert adversarial.min() >= 0
+    assert adversarial.max() <= 1
+    assert (adversarial - x).abs().max() <= epsilon + 1e-6
+
+
+@pytest.mark.parametrize("attack", [fgsm(0.1), pgd(0.1, restarts=2), pgd(0.1, identity=True)])
+def test_the_model_stays_as_it_was(attack) -> None:
+    model = small_network()
+    x, labels = images()
+    model.train()
+    model(x)  # starts the quantizers' statistics
+    model[0].eval() if isinstance(model, nn.Sequential) else model.classifier.eval()
+    before = copy.deepcopy(model.state_dict())
+    modes = [module.training for module in model.modules()]
+    perturb(model, x, labels, attack, torch.Generator())
+    predict(model, x)
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert modes == [module.training for module in model.modules()]
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not any(quantizer.identity_ste for quantizer in quantizers(model))
+
+
+def test_pgd_climbs_at_least_as_high_as_fgsm() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10))
+    x, labels = images(40)
+
+    def loss(attack: Attack) -> float:
+        adversarial = perturb(model, x, labels, attack)
+        return nn.functional.cross_entropy(model(adversarial), labels).item()
+
+    assert loss(fgsm(0)) < loss(fgsm(0.3)) < loss(pgd(0.3, steps=20, step_size=0.05))
+
+
+def test_restarts_only_add_to_success() -> None:
+    model = small_network()
+    x, _ = images(60)
+    model(x)
+    labels = predict(model, x)
+    right = []
+    for restarts in (1, 4):
+        attack = pgd(0.02, steps=2, restarts=restarts, random_start=True)
+        adversarial = perturb(model, x, labels, attack, torch.Generator().manual_seed(1))
+        right.append(predict(model, adversarial) == labels)
+    assert not (right[1] & ~right[0]).any()
+
+
+def test_identity_lets_gradients_pass_where_the_range_clips() -> None:
+    model = quantize(nn.Sequential(nn.Conv2d(1, 4, 1), nn.Flatten(), nn.Linear(16, 2)), 4)
+    model(torch.rand(8, 1, 2, 2) * 0.1)  # the range is now far below 1
+    model.eval()
+    x, labels = torch.full((1, 1, 2, 2), 0.9), torch.tensor([0])
+    assert (input_gradient(model, x, labels) == 0).all()
+    blind = perturb(model, x, labels, pgd(0.1, steps=2))
+    seeing = perturb(model, x, labels, pgd(0.1, steps=2, identity=True))
+    assert torch.equal(blind, x)
+    assert not torch.equal(seeing, x)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: fgsm(-0.1), "must not be negative"),
+        (lambda: pgd(0.1, steps=0, step_size=0.1), "at least 1"),
+        (lambda: pgd(0.1, restarts=0), "at least 1"),
+        (lambda: random_noise(torch.zeros(1, 1, 2, 2), 0.1, None), "needs a generator"),
+    ],
+)
+def test_what_cannot_be_is_refused(make, sentence) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        make()
