@@ -327,6 +327,11 @@ def test_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         Report(runs=()).run()
 
 
+def test_place_that_cannot_be_written_is_named(run: Path) -> None:
+    with pytest.raises(ValueError, match=r"report\.html cannot be written .*; name another file"):
+        write_report([run], run / "run.json" / "report.html")
+
+
 def test_another_table_is_refused_or_left_out(tmp_path: Path, run: Path) -> None:
     table = EnergyTable.load()
     other = EnergyTable(table.header, table.rows[1:])

@@ -37,8 +37,12 @@ def write_report(
         text = render(runs, table, kind)
     except RecursionError:
         raise FileContentError("a file of these runs is nested too deeply to be one.") from None
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, text)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(out, text)
+    except OSError as error:
+        reason = f"{out} cannot be written ({error.strerror}); name another file with --out."
+        raise FileContentError(reason) from None
     names = [run.name for run in runs]
     return {"out": str(out), "format": kind, "bytes": len(text.encode()), "runs": names}
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from quanos.markup import Markup, element, join
 
 WIDTH, HEIGHT = 460, 300
-LEFT, RIGHT, TOP, BOTTOM = 50, 14, 22, 44
+LEFT, RIGHT, TOP, BOTTOM = 58, 22, 22, 44
 STYLES = 5
 """How many series the style sheet can tell apart; shape and colour change together."""
 
