@@ -259,3 +259,14 @@ def test_half_a_line_of_metrics_is_dropped(tmp_path) -> None:
     (tmp_path / METRICS).write_text('{"epoch": 1}\n{"epoch": 2}\n{"epo')
     keep_metrics(tmp_path, 1)
     assert (tmp_path / METRICS).read_text() == '{"epoch": 1}\n'
+
+
+def test_every_epoch_draws_anew_and_sees_every_image(data) -> None:
+    plain = replace(CONFIG, shift=0)
+    first, again, second = (
+        torch.cat([x for x, _ in trainer.training_batches(data.train, plain, epoch)])
+        for epoch in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+    assert torch.equal(first.sum(0).round(decimals=3), second.sum(0).round(decimals=3))
