@@ -49,6 +49,11 @@ def attacked(name: str, attack: str, epsilon: float) -> dict[str, Any]:
     }
 
 
+def sensed(epoch: int, ans: float, bits: int) -> dict[str, Any]:
+    measured = {layer: ans * (n + 1) for n, layer in enumerate(LAYERS)}
+    return {"epoch": epoch, "ans": measured, "bits": dict.fromkeys(LAYERS, bits)}
+
+
 def column(name: str) -> dict[str, Any]:
     paper = [attacked(name, "fgsm", 0.05), attacked(name, "fgsm", 0.1), attacked(name, "pgd", 0.02)]
     strong = [attacked(name, attack, e) for e in (8 / 255, 0.1) for attack in ("pgd", "worst_case")]
@@ -59,7 +64,7 @@ def column(name: str) -> dict[str, Any]:
         "mean_bits": sum(BITS[name]) / 6,
         "epochs": 3,
         "sense_epoch": 1,
-        "ans_sensed": {layer: 0.111 * (n + 1) for n, layer in enumerate(LAYERS)},
+        "rounds": [sensed(1, 0.111, 9), sensed(2, 0.132, 5)],
         "ans_final": {layer: 0.123 * (n + 1) for n, layer in enumerate(LAYERS)},
         "clean_accuracy": ACCURACY[name],
         "attacked_images": 450,
@@ -132,7 +137,10 @@ CHANGES = [
     (("columns", "mean", "clean_accuracy"), 0.1234, "12.34"),
     (("columns", "quanos", "bits", "features.3"), 13, "13"),
     (("columns", "quanos", "mean_bits"), 9.87, "9.87"),
-    (("columns", "quanos", "ans_sensed", "features.7"), 0.765, "0.765"),
+    (("columns", "quanos", "rounds", 0, "ans", "features.7"), 0.765, "0.765"),
+    (("columns", "quanos", "rounds", 1, "ans", "features.7"), 0.543, "0.543"),
+    (("columns", "quanos", "rounds", 0, "bits", "features.7"), 15, "10.00 (epoch 1)"),
+    (("columns", "quanos", "rounds", 1, "epoch"), 3, "again after 3"),
     (("columns", "quanos", "ans_final", "features.7"), 0.654, "0.654"),
     (("columns", "16", "paper", 0, "accuracy"), 0.3456, "34.56"),
     (("columns", "16", "strong", 1, "accuracy"), 0.2345, "23.45"),

@@ -83,12 +83,13 @@ def training(columns: Sequence[Column], title: str) -> Markup | None:
         return None
     last = max(x for line in lines for x, _, _ in line.points)
     low = min(y for line in lines for _, y, _ in line.points)
+    assigned = [one.epoch for one in columns[0].rounds if one.epoch <= last]
     return chart(
         title,
         Axis(label="epoch", low=0, high=last),
         Axis(label="test accuracy", low=low, high=1, write=percent),
         lines,
-        mark=(columns[0].sense_epoch, "bits assigned") if columns[0].sense_epoch <= last else None,
+        marks=assigned,
     )
 
 

@@ -78,10 +78,15 @@ def _training(run: Run) -> str:
     return (
         f"{run.model} was trained on {run.dataset} (images of {shape}, {run.classes} classes) for "
         f"{column.epochs} epochs; after {column.sense_epoch} of them every layer's adversarial "
-        f"noise sensitivity was measured and policy {column.policy} gave the "
+        f"noise sensitivity was measured{_again(column)}, and policy {column.policy} gave the "
         f"{len(column.bits)} layers {min(widths, default=0)} to {max(widths, default=0)} bits. "
         f"{_others(run)}"
     )
+
+
+def _again(column: Column) -> str:
+    more = [str(one.epoch) for one in column.rounds[1:]]
+    return f", again after {', '.join(more)}" if more else ""
 
 
 def _others(run: Run) -> str:

@@ -46,13 +46,19 @@ def layers(run: Run, table: EnergyTable | None) -> Markup:
 def _bits(column: Column) -> Markup | None:
     rows = {name: [([("s0", width)], str(width))] for name, width in column.bits.items()}
     text = f"{column.title}, of 16. A baseline has the same bits in every layer."
+    if len(column.rounds) > 1:
+        means = [f"{one.mean_bits:.2f} (epoch {one.epoch})" for one in column.rounds]
+        text += f" Mean bits round by round: {', '.join(means)}."
     return figure("Bits of each layer", figures.bars(rows, 16), text)
 
 
 def _ans(column: Column) -> Markup | None:
-    """ANS at the sensing epoch, which the bits come from, and at the end."""
-    names = {"s0": f"at epoch {column.sense_epoch}", "s1": f"at the end, epoch {column.epochs}"}
-    measured = (("s0", column.ans_sensed), ("s1", column.ans_final))
+    """ANS in the first and the last round, which bits come from, and at the end of training."""
+    ends = dict.fromkeys((0, len(column.rounds) - 1)) if column.rounds else {}
+    found = [(f"epoch {column.rounds[n].epoch}", column.rounds[n].ans) for n in ends]
+    found.append((f"the end, epoch {column.epochs}", column.ans_final))
+    names = {f"s{style}": text for style, (text, _) in enumerate(found)}
+    measured = [(f"s{style}", ans) for style, (_, ans) in enumerate(found)]
     rows = {
         name: [([(s, ans[name])], f"{ans[name]:.3f}") for s, ans in measured if name in ans]
         for name in column.bits
@@ -61,7 +67,10 @@ def _ans(column: Column) -> Markup | None:
     if high <= 0:
         return None
     drawing = join(figures.key(names), figures.bars(rows, high))
-    text = "ANS, Eq. 2: how far FGSM moves a layer's activations. The first decides the bits."
+    text = (
+        "ANS, Eq. 2: how far FGSM moves a layer's activations. "
+        f"{len(column.rounds)} round(s) of sensing decide the bits; the end decides nothing."
+    )
     return figure("Adversarial noise sensitivity", drawing, text)
 
 
@@ -104,7 +113,7 @@ def _curves(run: Run) -> Iterator[Markup | None]:
         }
         drawing = figures.adversarial_loss(run.columns, rows, f"Adversarial loss: {title}")
         yield figure(title, drawing, f"Adversarial loss against epsilon. {remark} {note}")
-    text = "After every epoch; a baseline starts from the same epochs at 16 bits."
+    text = "After every epoch; dashed: bits assigned. Baselines share the epochs before the first."
     yield figure("Test accuracy", figures.training(run.columns, "Test accuracy"), text)
 
 

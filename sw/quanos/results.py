@@ -66,6 +66,20 @@ class Gate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Round:
+    """One round of sensing, after `epoch`, and the bits that were assigned."""
+
+    epoch: int
+    ans: dict[str, float]
+    bits: dict[str, int]
+
+    @property
+    def mean_bits(self) -> float:
+        """Mean over all layers."""
+        return sum(self.bits.values()) / max(len(self.bits), 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Epoch:
     """One line of `metrics.jsonl`."""
 
@@ -84,7 +98,7 @@ class Column:
     mean_bits: float
     epochs: int
     sense_epoch: int
-    ans_sensed: dict[str, float]
+    rounds: tuple[Round, ...]
     ans_final: dict[str, float]
     clean_accuracy: float
     attacked_images: int
@@ -187,11 +201,11 @@ def _column(folder: Path, name: str, node: Node) -> Column:
     return Column(
         name=name,
         policy=node["policy"].text(),
-        bits={layer: _bits(bits) for layer, bits in node["bits"].items()},
+        bits=_widths(node["bits"]),
         mean_bits=node["mean_bits"].within(1, 16),
         epochs=node["epochs"].whole(),
         sense_epoch=node["sense_epoch"].whole(),
-        ans_sensed=_numbers(node["ans_sensed"]),
+        rounds=tuple(map(_round, node["rounds"])),
         ans_final=_numbers(node["ans_final"]),
         clean_accuracy=node["clean_accuracy"].share(),
         attacked_images=node["attacked_images"].whole(),
@@ -206,10 +220,15 @@ def _column(folder: Path, name: str, node: Node) -> Column:
     )
 
 
-def _bits(node: Node) -> int:
-    if not 1 <= node.whole() <= 16:
-        raise node.wrong("bits from 1 to 16")
-    return node.whole()
+def _widths(node: Node) -> dict[str, int]:
+    for _, bits in node.items():
+        if not 1 <= bits.whole() <= 16:
+            raise bits.wrong("bits from 1 to 16")
+    return {layer: bits.whole() for layer, bits in node.items()}
+
+
+def _round(node: Node) -> Round:
+    return Round(epoch=node["epoch"].whole(), ans=_numbers(node["ans"]), bits=_widths(node["bits"]))
 
 
 def _numbers(node: Node) -> dict[str, float]:

@@ -76,13 +76,13 @@ def chart(
     y: Axis,
     series: Sequence[Series],
     *,
-    mark: tuple[float, str] | None = None,
+    marks: Sequence[float] = (),
 ) -> Markup:
-    """A line chart with its legend; `mark` is a vertical line (x, text)."""
+    """A line chart with its legend; `marks` are places of dashed vertical lines."""
     frame = _Frame(x.ticks(), y.ticks())
     body = [
         _grid(frame, x, y),
-        _mark(frame, *mark) if mark else None,
+        [_mark(frame, mark) for mark in marks],
         [_line(frame, one) for one in series],
     ]
     box = f"0 0 {WIDTH} {HEIGHT}"
@@ -118,13 +118,9 @@ def _grid(frame: _Frame, x: Axis, y: Axis) -> Markup:
     return join(*parts)
 
 
-def _mark(frame: _Frame, value: float, text: str) -> Markup:
-    at = frame.x(value)
-    side = "start" if at < WIDTH * 0.6 else "end"
-    line = element("path", d=f"M{at:.1f} {TOP}V{HEIGHT - BOTTOM}", class_="mark")
-    shift = 5 if side == "start" else -5
-    label = element("text", text, x=f"{at + shift:.1f}", y=HEIGHT - BOTTOM - 6, text_anchor=side)
-    return join(line, label)
+def _mark(frame: _Frame, value: float) -> Markup:
+    path = f"M{frame.x(value):.1f} {TOP}V{HEIGHT - BOTTOM}"
+    return element("path", d=path, class_="mark")
 
 
 def _line(frame: _Frame, one: Series) -> Markup:
