@@ -11,10 +11,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Event, Thread
 
 from hw.rtl.spec import SCHEMES, MacSpec
 from hw.rtl.verilog import default_specs, read_spec, write
@@ -91,9 +93,9 @@ def run(
     designs: Sequence[Design], build: Path, *, vectors: int, seed: int, waves: bool = False
 ) -> list[Outcome]:
     """Build and test the designs, two at a time; prints a line as each ends."""
-    print(f"building a simulator of {len(designs)} MACs", flush=True)
     sources = [design.verilog for design in designs]
-    place = simulator.build(bench([design.spec for design in designs]), sources, build, waves)
+    with waiting(f"building a simulator of {len(designs)} MACs"):
+        place = simulator.build(bench([design.spec for design in designs]), sources, build, waves)
     with ThreadPoolExecutor(JOBS) as pool:
         tasks = [
             pool.submit(simulate, place, n, d, vectors=vectors, seed=seed, waves=waves)
@@ -106,6 +108,25 @@ def run(
             print(f"{outcome.name}: {'FAILED' if outcome.error else 'passed'}, "
                   f"{outcome.vectors} vectors, {outcome.seconds:.1f} s", flush=True)  # fmt: skip
     return [outcomes[design.spec.name] for design in designs]
+
+
+@contextmanager
+def waiting(title: str) -> Iterator[None]:
+    """Print the title and, every ten seconds until the block ends, how long it has been."""
+    ended, began = Event(), time.monotonic()
+
+    def tick() -> None:
+        while not ended.wait(10):
+            print(f"{title}: {time.monotonic() - began:.0f} s", flush=True)
+
+    print(title, flush=True)
+    ticker = Thread(target=tick, daemon=True)
+    ticker.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        ticker.join()
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
