@@ -61,7 +61,7 @@ class Circuit:
     gates: tuple[Gate, ...]
     flipflops: tuple[FlipFlop, ...]
     clocks: dict[int, ClockNet]
-    functions: tuple[str, ...]  # of all the library's combinational cells
+    functions: tuple[str, ...]  # of all the library's combinational cells but the constant ones
 
     @classmethod
     def of(cls, netlist: Netlist, library: Library) -> Circuit:
@@ -75,7 +75,7 @@ class Circuit:
             for cell in library.cells.values()
             if cell.kind == "comb"
             for pin in cell.pins.values()
-            if pin.function is not None
+            if pin.function is not None and pin.function.inputs
         }
         flipflops = tuple(_flipflops(netlist, library))
         circuit = cls(netlist, tuple(gates), flipflops, clocks, tuple(sorted(functions)))

@@ -7,6 +7,7 @@ import sys
 import icarus
 import numpy as np
 import pytest
+from test_flows_library import full_library
 
 from flows.activity import Simulator
 from flows.functional import Functional
@@ -219,6 +220,21 @@ def test_the_command_measures_a_foreign_combinational_netlist(adder, folder, lib
     assert activity.density.sum() == pytest.approx(result["toggles_per_vector"], rel=1e-6)
     ports = [n for nets in netlist.inputs.values() for n in nets]
     assert activity.density[ports] == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_library_with_constant_cells_builds_its_kernel(folder):
+    """LOGIC0 and LOGIC1 have functions without inputs, which no evaluator can be written for."""
+    library = full_library()
+    (folder / "full.v").write_text(
+        "module full(input [3:0] x, output [4:0] s, output one);"
+        " assign s = x + 4'd5; assign one = 1; endmodule"
+    )
+    synthesize([folder / "full.v"], "full", folder, library)
+    out = folder / "full.saif"
+    netlist = folder / "full.netlist.json"
+    done = command(netlist, "--liberty", library.path, "--vectors", 64, "--out", out, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["toggles_per_vector"] > 2
 
 
 def test_the_command_reads_stimulus_from_a_file(adder, folder):
