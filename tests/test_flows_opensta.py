@@ -9,38 +9,25 @@ but the weighting, which is ours (and newer OpenSTA's).
 
 from __future__ import annotations
 
-import gzip
 import re
-import shutil
-import subprocess
 
 import numpy as np
+import opensta
 import pytest
 from test_flows_library import full_library
 from test_flows_synth import MAC
 
-from flows import case
 from flows.netlist import Netlist
 from flows.power import PowerModel
 from flows.saif import Activity
 from flows.synth import synthesize
 from flows.timing import Conditions, analyse, clock_nets
 
-pytestmark = pytest.mark.skipif(shutil.which("sta") is None, reason="OpenSTA is not installed")
+pytestmark = [
+    pytest.mark.oracle,
+    pytest.mark.skipif(opensta.STA is None, reason="OpenSTA (sta) is not installed"),
+]
 PERIOD_PS = 2000.0
-HEAD = """
-read_liberty {liberty}
-read_verilog {verilog}
-link_design mac
-create_clock -name clk -period 2.0 [get_ports clk]
-set_input_delay 0 -clock clk [all_inputs]
-set_output_delay 0 -clock clk [all_outputs]
-set_input_transition 0.02 [all_inputs]
-set_clock_transition 0.02 [get_clocks clk]
-set_load -pin_load 2.0 [all_outputs]
-{body}
-exit
-"""
 
 
 @pytest.fixture(scope="module", params=["typ", "slow", "fast"])
@@ -50,44 +37,16 @@ def mac(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("mac")
     (folder / "mac.v").write_text(MAC)
     synthesize([folder / "mac.v"], "mac", folder, library)
-    text = gzip.decompress(library.path.read_bytes())
-    liberty = folder / "full.lib"
-    liberty.write_bytes(re.sub(rb"default_wire_load .*", b"", text))  # ours has none by default
-
-    def run(*body):
-        script = folder / "sta.tcl"
-        paths = {"liberty": liberty, "verilog": folder / "mac.netlist.v"}
-        script.write_text(HEAD.format(**paths, body="\n".join(body)))
-        command = ["sta", "-exit", script]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
+    run = opensta.session(library, folder / "mac.netlist.v", "mac", folder)
     return run, library, Netlist.load(folder / "mac.netlist.json", library)
-
-
-def quoted(name):
-    return re.sub(r"([\[\]])", r"\\\1", name)
-
-
-def constant_registers(netlist, library, held):
-    """OpenSTA does not pass constants through registers: say them at their outputs."""
-    states = case.states(netlist, library, held)
-    for instance in netlist.instances:
-        for pin in ("Q", "QN"):
-            if library.cells[instance.cell].register and pin in instance.pins:
-                state = states[instance.pins[pin]]
-                if state is not None:
-                    yield f"set_case_analysis {state} [get_pins {{{quoted(instance.name)}/{pin}}}]"
 
 
 @pytest.mark.parametrize("held", [{}, {"w[0]": 0, "a[0]": 0}, {"en": 1}])
 def test_longest_path(mac, held):
     run, library, netlist = mac
-    lines = [f"set_case_analysis {v} [get_ports {{{p}}}]" for p, v in held.items()]
-    lines += constant_registers(netlist, library, held)
-    report = run(*lines, "report_checks -path_delay max -digits 5")
-    arrival = float(re.search(r"([\d.]+) +data arrival time", report)[1])
-    setup = re.search(r"-([\d.]+) +[\d.]+ +library setup time", report)
-    theirs = 1000 * (arrival + (float(setup[1]) if setup else 0.0))
+    pins = opensta.held_pins(netlist, library, held)
+    lines = [f"set_case_analysis {value} {pin}" for value, pin in pins]
+    (theirs,) = opensta.longest_paths_ps(run(*lines, opensta.LONGEST))
     ours = analyse(netlist, library, held).critical_path_ps
     assert ours == pytest.approx(theirs, rel=1e-3)
 
@@ -105,14 +64,14 @@ def openstas_power(run, netlist, given):
     for x in netlist.instances:
         for pin, net in x.pins.items():
             if net > 1:
-                where = f"[get_pins {{{quoted(x.name)}/{pin}}}]"
+                where = f"[get_pins {{{opensta.quoted(x.name)}/{pin}}}]"
                 rates = f"{given.density[net]:.6f} {given.duty[net]:.6f}"
                 lines.append(f"sta::set_power_pin_activity {where} {rates}")
         for pin, other in (("Q", "QN"), ("QN", "Q")):
             if pin not in x.pins and other in x.pins:
                 net = x.pins[other]
                 rates = f"{given.density[net]:.6f} {1 - given.duty[net]:.6f}"
-                where = f"[get_pins {{{quoted(x.name)}/{pin}}}]"
+                where = f"[get_pins {{{opensta.quoted(x.name)}/{pin}}}]"
                 lines.append(f"sta::set_power_pin_activity {where} {rates}")
     report = run(*lines, "report_power -instances [get_cells *] -digits 6")
     rows = {}
