@@ -1,0 +1,184 @@
+"""The systolic array in Amaranth's simulator against NumPy's integer product, and its cycles."""
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+
+from hw.rtl.spec import ArraySpec
+from hw.rtl.systolic_array import SystolicArray
+from hw.tb.sequences import operands
+
+ARRAYS = [
+    ArraySpec(rows=2, columns=3, w_width=3, a_width=5, k_max=11, depth=5),
+    ArraySpec(scheme="dg", rows=4, columns=4, w_width=4, a_width=4, k_max=20, depth=4),
+    ArraySpec(
+        scheme="dvafs", rows=2, columns=3, w_width=8, a_width=8, min_lane=2, k_max=20, depth=4
+    ),
+    ArraySpec(
+        scheme="dvafs_st", rows=3, columns=2, w_width=8, a_width=8, min_lane=2, k_max=40, depth=6
+    ),
+    ArraySpec(rows=1, columns=1, w_width=1, a_width=1, k_max=1, depth=1),
+]
+
+
+def random_product(spec, mode, shape, rng):
+    """Codes of a product of `shape` (m, k, n) in `mode`."""
+    m, k, n = shape
+    w, a = operands(mode)
+    return mode, rng.choice(w, (k, n)), rng.choice(a, (m, k))
+
+
+def beats(spec, products):
+    """Payloads of both input streams, tile after tile, product after product."""
+    weights, activations = [], []
+    for mode, w, a in products:
+        controls = spec.mac.controls(mode)
+        w_mode = {x: v for x, v in controls.items() if x in ("w_bits", "lanes")}
+        a_mode = {x: v for x, v in controls.items() if x != "w_bits"}
+        for tile in spec.tiles(len(a), len(w), w.shape[1], mode):
+            w_words, a_words = spec.pack(w, a, tile, mode)
+            for n, row in enumerate(w_words.tolist()):
+                weights.append({"words": row, "last": n == tile.rows - 1} | w_mode)
+            flags = {"clear": tile.clear, "emit": tile.emit}
+            for n, row in enumerate(a_words.tolist()):
+                activations.append({"words": row, "first": n == 0} | flags | a_mode)
+    return weights, activations
+
+
+def simulate(spec, products, rates=(1, 1, 1), seed=0):
+    """Beats of `sums` and the number of cycles up to the last of them.
+
+    `rates` are the shares of cycles in which weights and activations are offered and sums taken.
+    """
+    dut, sent = SystolicArray(spec), beats(spec, products)
+    expected = sum(
+        tile.beats
+        for mode, w, a in products
+        for tile in spec.tiles(len(a), len(w), w.shape[1], mode)
+        if tile.emit
+    )
+    got, cycles = [], 0
+    rng = np.random.default_rng(seed)
+
+    def source(port, payloads, rate):
+        async def bench(ctx):
+            for payload in payloads:
+                while rng.random() >= rate:
+                    await ctx.tick()
+                ctx.set(port.payload, payload)
+                ctx.set(port.valid, 1)
+                await ctx.tick().until(port.ready)
+                ctx.set(port.valid, 0)
+
+        return bench
+
+    async def sink(ctx):
+        nonlocal cycles
+        while len(got) < expected:
+            assert cycles < 20_000, "the array stands still"
+            ready = bool(rng.random() < rates[2])
+            ctx.set(dut.sums.ready, ready)
+            *_, valid, payload = await ctx.tick().sample(dut.sums.valid, dut.sums.payload)
+            cycles += 1
+            if ready and valid:
+                got.append([payload[c] for c in range(spec.columns)])
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(sink)
+    for port, payloads, rate in zip((dut.weights, dut.activations), sent, rates[:2], strict=True):
+        simulator.add_testbench(source(port, payloads, rate))
+    simulator.run()
+    return got, cycles
+
+
+def check(spec, products, got):
+    """Every product equals NumPy's."""
+    for mode, w, a in products:
+        result = np.zeros((len(a), w.shape[1]), dtype=object)
+        for tile in spec.tiles(len(a), len(w), w.shape[1], mode):
+            if tile.emit:
+                words, got = got[: tile.beats], got[tile.beats :]
+                result[tile.m, tile.n] = spec.unpack(words, tile, mode)
+        want = (a.astype(np.int64) @ w.astype(np.int64)) << spec.mac.shift(mode)
+        assert result.tolist() == want.tolist(), (mode, a.shape, w.shape)
+        assert spec.compute(w, a, mode).tolist() == want.tolist()
+    assert not got
+
+
+def random_shape(spec, mode, rng):
+    """A shape of several tiles, partly filled ones among them."""
+    per_row, per_column = spec.lanes_along(mode)
+    m = int(rng.integers(1, 2 * spec.depth))
+    k = int(rng.integers(1, spec.k_max // per_row + 1)) * per_row
+    return m, k, int(rng.integers(1, 2 * spec.columns * per_column + 1))
+
+
+@pytest.mark.parametrize("spec", ARRAYS, ids=lambda s: s.name)
+@pytest.mark.parametrize("rates", [(1, 1, 1), (0.4, 0.9, 0.9), (0.9, 0.4, 0.9), (0.9, 0.9, 0.4)])
+def test_products_of_changing_modes_under_stalls(spec, rates):
+    rng = np.random.default_rng([7, int(10 * rates[0]), int(10 * rates[1])])
+    modes = [spec.mac.modes()[n] for n in rng.permutation(len(spec.mac.modes()))[:6]]
+    products = [random_product(spec, mode, random_shape(spec, mode, rng), rng) for mode in modes]
+    got, _ = simulate(spec, products, rates, seed=3)
+    check(spec, products, got)
+
+
+@pytest.mark.parametrize("spec", ARRAYS, ids=lambda s: s.name)
+def test_cycles_are_exact(spec):
+    rng = np.random.default_rng(5)
+    for mode in (spec.mac.modes()[0], spec.mac.modes()[-1]):
+        for _ in range(3):
+            shape = random_shape(spec, mode, rng)
+            product = random_product(spec, mode, shape, rng)
+            got, cycles = simulate(spec, [product])
+            check(spec, [product], got)
+            assert cycles == spec.cycles(*shape, mode), shape
+
+
+def test_a_mode_switch_costs_no_cycle():
+    """Products in two modes take as long as the same tiles in one mode."""
+    spec = ArraySpec(scheme="dvafs", rows=2, columns=2, w_width=4, a_width=4, min_lane=2, k_max=8)
+    rng = np.random.default_rng(2)
+    narrow, wide = spec.mac.mode(2, 2), spec.mac.mode(4, 4, True)
+    ones = [random_product(spec, mode, (5, 8, 2), rng) for mode in (wide, wide, wide)]
+    other = random_product(spec, narrow, (5, 8, 4), rng)
+    got, cycles = simulate(spec, [ones[0], other, ones[1]])
+    check(spec, [ones[0], other, ones[1]], got)
+    assert cycles == simulate(spec, ones)[1]
+
+
+BAD_SPECS = [
+    ({"rows": -1}, r"rows must be a whole number from 1 to 32, not -1"),
+    ({"columns": 33}, r"columns must be a whole number from 1 to 32, not 33"),
+    ({"k_max": 0}, r"k_max must be a whole number from 1 to 65536, not 0"),
+    ({"depth": 1.5}, r"depth must be a whole number from 1 to 4096, not 1\.5"),
+    ({"w_width": 0}, r"w_width must be a whole number from 1 to 32, not 0"),
+    ({"scheme": "dvafs", "min_lane": 32}, r"min_lane 32 is larger than the word"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), BAD_SPECS)
+def test_bad_parameters_are_refused(arguments, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        ArraySpec(**arguments)
+
+
+def test_a_product_that_does_not_fit_is_refused():
+    spec = ArraySpec(scheme="dvafs_st", k_max=30)
+    mode = spec.mac.mode(1, 1, True)
+    w, a = np.ones((30, 2), dtype=int), np.ones((3, 30), dtype=int)
+    with pytest.raises(ValueError, match=r"k must be a whole number from 1 to 30, not 31"):
+        spec.cycles(3, 31, 2, mode)
+    with pytest.raises(ValueError, match=r"shape \(M, K\) and weights \(K, N\)"):
+        spec.compute(w, a.T, mode)
+    with pytest.raises(ValueError, match=r"K must be a multiple of 4"):
+        spec.pack(w, a, next(spec.tiles(3, 30, 2, mode)), mode)
+
+
+def test_the_longest_sum_does_not_overflow():
+    """k_max products of the largest operands, through a column of one element."""
+    spec = ArraySpec(scheme="dvafs", rows=1, columns=1, w_width=4, a_width=4, min_lane=2, k_max=37)
+    for mode, w, a in ((spec.mac.mode(4, 4), -8, 15), (spec.mac.mode(2, 2, True), -2, -2)):
+        product = (mode, np.full((37, mode.lanes), w), np.full((1, 37), a))
+        check(spec, [product], simulate(spec, [product])[0])
