@@ -27,7 +27,7 @@ class LaneAdder(wiring.Component):
 
     A word is laid out as `spec.unpack` reads it: segments of sum bits, each with guard bits.
     Carries run from segment to segment within a lane; guard bits of a segment that ends no lane
-    are zero.
+    leave as zero, whatever they were.
     """
 
     def __init__(self, spec: MacSpec):
@@ -42,13 +42,10 @@ class LaneAdder(wiring.Component):
         return self.spec.max_lanes if self.spec.scheme == "dvafs" else 1
 
     def extend(self, product: Value) -> Value:
-        """The accumulator word of a multiplier's `p`: each lane's sign fills its guard bits."""
+        """The word to add for a multiplier's `p`: each segment's top bit fills its guard bits."""
         base, guard = len(product) // self.segments, self.spec.guard_bits
         parts = (product[n * base : (n + 1) * base] for n in range(self.segments))
-        return Cat(
-            Cat(part, (part[-1] & self._ends_lane(n)).replicate(guard))
-            for n, part in enumerate(parts)
-        )
+        return Cat(Cat(part, part[-1].replicate(guard)) for part in parts)
 
     def elaborate(self, platform):
         m = Module()

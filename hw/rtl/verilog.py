@@ -1,7 +1,8 @@
-"""Write the MACs as Verilog: `python -m hw.rtl.verilog --all --out build/rtl`.
+"""Write MACs and arrays as Verilog: `python -m hw.rtl.verilog --all --out build/rtl`.
 
-Beside NAME.v stands NAME.spec.json, the `MacSpec` that made it, from which benches and measurements
-build their golden model.
+Beside a MAC's NAME.v stands NAME.spec.json, the `MacSpec` that made it, from which benches and
+measurements build their golden model; beside an array's, NAME.array.json, its `ArraySpec`.
+`--rows` and `--columns` ask for an array instead of a MAC.
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ from amaranth.back import verilog
 from amaranth.hdl import ClockDomain, Fragment
 
 from hw.rtl.mac import Mac
-from hw.rtl.spec import SCHEMES, MacSpec
+from hw.rtl.spec import SCHEMES, ArraySpec, MacSpec
+from hw.rtl.systolic_array import SystolicArray
+
+ARRAY_OPTIONS = {
+    "rows": "rows of an array (8)",
+    "columns": "columns of an array (8)",
+    "k_max": "longest sum of an array (4608)",
+    "depth": "sums that an array keeps per column (64)",
+}
 
 
 def default_specs() -> list[MacSpec]:
@@ -26,8 +35,11 @@ def default_specs() -> list[MacSpec]:
     return fixed + [MacSpec(scheme=scheme) for scheme in SCHEMES if scheme != "fixed"]
 
 
-def emit(spec: MacSpec) -> str:
-    """The MAC's Verilog; the same text for the same spec."""
+def emit(spec: MacSpec | ArraySpec) -> str:
+    """The Verilog of a MAC or of an array; the same text for the same spec."""
+    if isinstance(spec, ArraySpec):
+        array = SystolicArray(spec)
+        return verilog.convert(array, name=spec.name, emit_src=False, strip_internal_attrs=True)
     mac = Mac(spec)
     clock = ClockDomain("sync", reset_less=True)
     fragment = Fragment.get(mac, platform=None)
@@ -38,12 +50,13 @@ def emit(spec: MacSpec) -> str:
     )
 
 
-def write(spec: MacSpec, out: Path) -> Path:
-    """Write NAME.v and NAME.spec.json into `out`, each beside its place and then renamed."""
+def write(spec: MacSpec | ArraySpec, out: Path) -> Path:
+    """Write NAME.v and the spec's JSON into `out`, each beside its place and then renamed."""
+    kind = "array" if isinstance(spec, ArraySpec) else "spec"
     out.mkdir(parents=True, exist_ok=True)
     texts = {
         f"{spec.name}.v": emit(spec),
-        f"{spec.name}.spec.json": json.dumps(asdict(spec), indent=1),
+        f"{spec.name}.{kind}.json": json.dumps(asdict(spec), indent=1),
     }
     for name, text in texts.items():
         beside = out / f".{name}.{os.getpid()}"
@@ -63,6 +76,17 @@ def read_spec(path: Path | str) -> MacSpec:
         raise ValueError(f"{path} is not the spec of a MAC ({error}).") from None
 
 
+def chosen_spec(args: argparse.Namespace) -> MacSpec | ArraySpec:
+    """The MAC, or, where an option of arrays is given, the array that the options describe."""
+    given = {name: value for name, value in vars(args).items() if value is not None}
+    common = {name: given[name] for name in ("scheme", "w_width", "a_width", "min_lane")}
+    guard = {name: given[name] for name in ("guard_bits",) if name in given}
+    array = {name: given[name] for name in ARRAY_OPTIONS if name in given}
+    if array and guard:
+        raise ValueError("an array's guard bits follow from --k-max; leave --guard-bits out.")
+    return ArraySpec(**common, **array) if array else MacSpec(**common, **guard)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m hw.rtl.verilog", description=__doc__)
@@ -76,15 +100,14 @@ def main(arguments: list[str] | None = None) -> int:
         "--min-lane", type=int, default=4, metavar="BITS", help="smallest subword (4)"
     )
     parser.add_argument(
-        "--guard-bits", type=int, default=8, metavar="BITS", help="above the product (8)"
+        "--guard-bits", type=int, metavar="BITS", help="of a MAC, above the product (8)"
     )
+    for name, what in ARRAY_OPTIONS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=what)
     parser.add_argument("--out", type=Path, default=Path("build/rtl"), help="folder (build/rtl)")
     args = parser.parse_args(arguments)
     try:
-        one = {
-            k: getattr(args, k) for k in ("scheme", "w_width", "a_width", "min_lane", "guard_bits")
-        }
-        specs = default_specs() if args.all else [MacSpec(**one)]
+        specs = default_specs() if args.all else [chosen_spec(args)]
         for spec in specs:
             print(write(spec, args.out))
     except (ValueError, OSError) as error:
