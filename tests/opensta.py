@@ -12,6 +12,7 @@ HEAD = """
 read_liberty {liberty}
 read_verilog {verilog}
 link_design {top}
+set_cmd_units -time ns -capacitance fF
 create_clock -name clk -period 2.0 [get_ports clk]
 set_input_delay 0 -clock clk [all_inputs]
 set_output_delay 0 -clock clk [all_outputs]
