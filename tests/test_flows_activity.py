@@ -4,11 +4,11 @@ import json
 import subprocess
 import sys
 
-import icarus
 import numpy as np
 import pytest
 from test_flows_library import full_library
 
+from flows import icarus
 from flows.activity import Simulator
 from flows.functional import Functional
 from flows.library import Library

@@ -3,12 +3,12 @@
 Icarus replays 512 operations of a mode with the same delays; OpenSTA analyses every mode.
 """
 
-import icarus
 import numpy as np
 import opensta
 import pytest
 from test_flows_library import full_library
 
+from flows import icarus
 from flows.activity import Simulator
 from flows.library import Library
 from flows.netlist import Netlist

@@ -1,10 +1,9 @@
 """The timed engine against a naive event-driven simulator and, where installed, Icarus."""
 
-import icarus
 import numpy as np
 import pytest
 
-from flows import kernel
+from flows import icarus, kernel
 from flows.boolean import Function
 from flows.circuit import Circuit
 from flows.delays import Delays, GateDelay

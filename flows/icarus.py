@@ -5,31 +5,66 @@ takes events one by one: a first inertial quarter lets no pulse of no width thro
 restart the filter, and the filter's own delays end between steps, where nothing else happens.
 """
 
+from __future__ import annotations
+
 import shutil
 import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from flows.circuit import Circuit, Gate
+from flows.delays import Delays, GateDelay
+from flows.functional import Bits
 
 IVERILOG = shutil.which("iverilog")
 UNIT = 4  # time units of a step
+VCD = "replay.vcd"
 
 
-def toggles(circuit, delays, inputs, warmup, folder):
+def toggles(
+    circuit: Circuit, delays: Delays, inputs: Mapping[int, Bits], warmup: int, folder: Path
+) -> list[int]:
     """Transitions of every net from cycle `warmup` on; `inputs[net]` has shape (cycles,)."""
+    period = build(circuit, delays, inputs, folder)
+    run(folder)
+    return _count(folder / VCD, len(circuit.netlist.nets), warmup * period)
+
+
+def build(
+    circuit: Circuit,
+    delays: Delays,
+    inputs: Mapping[int, Bits],
+    folder: Path,
+    *,
+    plain: bool = False,
+) -> int:
+    """Write and compile the replay; its clock period in time units.
+
+    `plain` gives a gate one inertial (rise, fall) delay, the mean over its inputs: not our
+    definition, but the fewest events that Icarus can do with.
+    """
     settle = 2 + max([max(p) for p in delays.sources.values()], default=0)
     settle += sum(max(d.inputs, default=0) + max(d.rise, d.fall) for d in delays.gates)
     period = UNIT * min(settle, 20_000)
     cycles = len(next(iter(inputs.values())))
-    source, vcd = folder / "replay.v", folder / "replay.vcd"
-    stimulus = folder / "replay.txt"
+    source, stimulus = folder / "replay.v", folder / "replay.txt"
     rows = zip(*(inputs[net] for net in circuit.data_inputs), strict=True)
     stimulus.write_text("".join("".join(map(str, row)) + "\n" for row in rows))
-    source.write_text("\n".join(_module(circuit, delays, period, cycles, stimulus, vcd)))
-    run = {"check": True, "capture_output": True}
-    subprocess.run([IVERILOG, "-g2005", "-o", folder / "replay.vvp", source], **run)
-    subprocess.run(["vvp", "-n", folder / "replay.vvp"], **run)
-    return _count(vcd, len(circuit.netlist.nets), warmup * period)
+    lines = _module(circuit, delays, period, cycles, folder, plain)
+    source.write_text("\n".join(lines))
+    command = [IVERILOG or "iverilog", "-g2005", "-o", str(folder / "replay.vvp"), str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+    return period
 
 
-def _module(circuit, delays, period, cycles, stimulus, vcd):
+def run(folder: Path) -> None:
+    """Simulate what `build` compiled, writing the VCD of all nets."""
+    subprocess.run(["vvp", "-n", str(folder / "replay.vvp")], check=True, capture_output=True)
+
+
+def _module(
+    circuit: Circuit, delays: Delays, period: int, cycles: int, folder: Path, plain: bool
+) -> Iterator[str]:
     width = len(circuit.data_inputs)
     yield f"`timescale 1ps/1ps\nmodule replay;\nreg clk; reg [0:{width - 1}] x;"
     yield f"reg [0:{width - 1}] memory [0:{cycles - 1}]; integer i;"
@@ -45,8 +80,9 @@ def _module(circuit, delays, period, cycles, stimulus, vcd):
         for net, inverted, _ in ff.outputs:
             yield f"assign {_pair(delays.sources[net])} n{net} = {'~' * inverted}q{i};"
     for i, (gate, delay) in enumerate(zip(circuit.gates, delays.gates, strict=True)):
-        yield from _gate(i, gate, delay)
-    yield f'initial begin $readmemb("{stimulus}", memory); $dumpfile("{vcd}");'
+        yield from (_plain(gate, delay) if plain else _gate(i, gate, delay))
+    stimulus = folder / "replay.txt"
+    yield f'initial begin $readmemb("{stimulus}", memory); $dumpfile("{folder / VCD}");'
     yield "$dumpvars(1, replay); clk = 0; x = memory[0];"
     yield f"for (i = 1; i < {cycles}; i = i + 1) begin"
     # The clock rises half a unit of the period after the cycle's inputs have settled.
@@ -54,16 +90,16 @@ def _module(circuit, delays, period, cycles, stimulus, vcd):
     yield f"#{period // 2} clk = 0; #{period - period // 2 - 1} $finish; end\nendmodule"
 
 
-def _nets(circuit):
+def _nets(circuit: Circuit) -> list[int]:
     gates = [gate.output for gate in circuit.gates]
     return [*circuit.sources, *circuit.clocks, *gates]
 
 
-def _pair(delay):
+def _pair(delay: tuple[int, int]) -> str:
     return f"#({UNIT * delay[0]},{UNIT * delay[1]})"
 
 
-def _clocks(circuit):
+def _clocks(circuit: Circuit) -> Iterator[str]:
     for net, clock in circuit.clocks.items():
         if clock.parent is None:
             yield f"assign n{net} = clk;"
@@ -76,7 +112,14 @@ def _clocks(circuit):
             yield f"assign n{net} = {sign}n{clock.parent};"
 
 
-def _gate(i, gate, delay):
+def _plain(gate: Gate, delay: GateDelay) -> str:
+    names = {p: f"n{n}" for p, n in zip(gate.function.inputs, gate.inputs, strict=True)}
+    mean = round(sum(delay.inputs) / max(1, len(delay.inputs)))
+    edges = _pair((mean + delay.rise, mean + delay.fall))
+    return f"assign {edges} n{gate.output} = {gate.function.expression(names)};"
+
+
+def _gate(i: int, gate: Gate, delay: GateDelay) -> Iterator[str]:
     both = bool(delay.rise and delay.fall)
     names = {}
     for pin, net, d in zip(gate.function.inputs, gate.inputs, delay.inputs, strict=True):
@@ -92,9 +135,11 @@ def _gate(i, gate, delay):
         yield f"assign {_pair((delay.rise, delay.fall))} n{gate.output} = z{i};"
 
 
-def _count(vcd, nets, start):
+def _count(vcd: Path, nets: int, start: int) -> list[int]:
     """A net that ends an instant as it began it, after a pulse of no width, did not change."""
-    counts, codes, counting, last = [0] * nets, {}, False, {}
+    counts, counting = [0] * nets, False
+    codes: dict[str, int] = {}
+    last: dict[int, str] = {}
     with vcd.open() as lines:
         for line in lines:
             if line[0] == "#":
