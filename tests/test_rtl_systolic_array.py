@@ -1,10 +1,15 @@
 """The systolic array in Amaranth's simulator against NumPy's integer product, and its cycles."""
 
+import doctest
+from pathlib import Path
+
 import numpy as np
 import pytest
+from amaranth.hdl import Fragment
 from amaranth.sim import Simulator
 
-from hw.rtl.spec import ArraySpec
+from hw.rtl.multiplier import Multiplier
+from hw.rtl.spec import ArraySpec, MacSpec
 from hw.rtl.systolic_array import SystolicArray
 from hw.tb.sequences import operands
 
@@ -45,10 +50,11 @@ def beats(spec, products):
     return weights, activations
 
 
-def simulate(spec, products, rates=(1, 1, 1), seed=0):
+def simulate(spec, products, rates=(1, 1, 1), seed=0, trace=None):
     """Beats of `sums` and the number of cycles up to the last of them.
 
     `rates` are the shares of cycles in which weights and activations are offered and sums taken.
+    `trace`, a list, gets for every cycle which of the three streams transfer.
     """
     dut, sent = SystolicArray(spec), beats(spec, products)
     expected = sum(
@@ -78,8 +84,14 @@ def simulate(spec, products, rates=(1, 1, 1), seed=0):
             assert cycles < 20_000, "the array stands still"
             ready = bool(rng.random() < rates[2])
             ctx.set(dut.sums.ready, ready)
-            *_, valid, payload = await ctx.tick().sample(dut.sums.valid, dut.sums.payload)
+            streams = dut.weights, dut.activations, dut.sums
+            moves = [port.valid & port.ready for port in streams]
+            *_, valid, payload, w, a, s = await ctx.tick().sample(
+                dut.sums.valid, dut.sums.payload, *moves
+            )
             cycles += 1
+            if trace is not None:
+                trace.append((w, a, s))
             if ready and valid:
                 got.append([payload[c] for c in range(spec.columns)])
 
@@ -118,7 +130,7 @@ def random_shape(spec, mode, rng):
 @pytest.mark.parametrize("rates", [(1, 1, 1), (0.4, 0.9, 0.9), (0.9, 0.4, 0.9), (0.9, 0.9, 0.4)])
 def test_products_of_changing_modes_under_stalls(spec, rates):
     rng = np.random.default_rng([7, int(10 * rates[0]), int(10 * rates[1])])
-    modes = [spec.mac.modes()[n] for n in rng.permutation(len(spec.mac.modes()))[:6]]
+    modes = [spec.mac.modes()[n] for n in rng.permutation(len(spec.mac.modes()))[:4]]
     products = [random_product(spec, mode, random_shape(spec, mode, rng), rng) for mode in modes]
     got, _ = simulate(spec, products, rates, seed=3)
     check(spec, products, got)
@@ -128,7 +140,7 @@ def test_products_of_changing_modes_under_stalls(spec, rates):
 def test_cycles_are_exact(spec):
     rng = np.random.default_rng(5)
     for mode in (spec.mac.modes()[0], spec.mac.modes()[-1]):
-        for _ in range(3):
+        for _ in range(2):
             shape = random_shape(spec, mode, rng)
             product = random_product(spec, mode, shape, rng)
             got, cycles = simulate(spec, [product])
@@ -182,3 +194,42 @@ def test_the_longest_sum_does_not_overflow():
     for mode, w, a in ((spec.mac.mode(4, 4), -8, 15), (spec.mac.mode(2, 2, True), -2, -2)):
         product = (mode, np.full((37, mode.lanes), w), np.full((1, 37), a))
         check(spec, [product], simulate(spec, [product])[0])
+
+
+PAGE = Path(__file__).parents[1] / "docs" / "hardware.md"
+
+
+def drawing(spec, lanes):
+    """Partial products that a split keeps: rows are weight bits, columns activation bits."""
+    multiplier, width = Multiplier(spec), spec.w_width
+    Fragment.get(multiplier, platform=None)  # one that is never elaborated warns
+    return "\n".join(
+        " ".join("#" if multiplier._paired(i, j, lanes) else "." for j in reversed(range(width)))
+        for i in range(width)
+    )
+
+
+@pytest.mark.parametrize("scheme", ["dvafs", "dvafs_st"])
+def test_the_page_draws_the_partial_products(scheme):
+    spec = MacSpec(scheme=scheme, w_width=8, a_width=8, min_lane=2)
+    for lanes in spec.lane_counts:
+        assert drawing(spec, lanes) in PAGE.read_text(encoding="utf-8")
+
+
+def test_the_page_shows_the_arrays_timing():
+    """Two tiles along K, two beats each, on 2 x 2 elements."""
+    spec, trace = ArraySpec(rows=2, columns=2, w_width=2, a_width=2), []
+    simulate(spec, [random_product(spec, spec.mac.mode(2, 2), (2, 4, 2), np.random.default_rng(1))],
+             trace=trace)  # fmt: skip
+    names = ("weights", "activations", "sums")
+    lines = [
+        f"{name:12}" + " ".join("#" if x else "." for x in row)
+        for name, row in zip(names, zip(*trace, strict=True), strict=True)
+    ]
+    assert "\n".join(lines) in PAGE.read_text(encoding="utf-8"), "\n".join(lines)
+
+
+def test_the_pages_examples_run():
+    failed, tried = doctest.testfile(str(PAGE), module_relative=False)
+    assert tried
+    assert not failed

@@ -121,7 +121,10 @@ class ProcessingElement(wiring.Component):
         ]
         if self.spec.subword:
             m.d.comb += multiplier.lanes.eq(self.a_out.lanes)
-        m.d.sync += self.sum_out.eq(adder.z)
+        # Only control has a reset: a register with reset and enable would get no clock gate.
+        total = Signal(self.spec.acc_width, reset_less=True)
+        m.d.sync += total.eq(adder.z)
+        m.d.comb += self.sum_out.eq(total)
         return m
 
     def _weights(self, m: Module) -> Signal:

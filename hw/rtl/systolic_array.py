@@ -137,7 +137,9 @@ class SystolicArray(wiring.Component):
                 m.submodules[f"pe_{r}_{c}"] = pe = ProcessingElement(self.spec.mac)
                 m.d.comb += [pe.a_in.eq(row), pe.w_in.eq(columns[c]), pe.sum_in.eq(sums[c])]
                 row, columns[c], sums[c] = pe.a_out, pe.w_out, pe.sum_out
-        return Cat(_delayed(m, s, self.spec.columns - 1 - c) for c, s in enumerate(sums))
+        return Cat(
+            _delayed(m, s, self.spec.columns - 1 - c, reset_less=True) for c, s in enumerate(sums)
+        )
 
     def _accumulate(self, m: Module, bottom: Value, taken: Value, lanes: Value) -> None:
         """Add the sums of tiles along K: beat n of a tile to word n of a memory."""
@@ -184,10 +186,10 @@ class SystolicArray(wiring.Component):
         return read.data, total
 
 
-def _delayed(m: Module, value, edges: int):
-    """`value` as it was `edges` clock edges ago; zero before."""
+def _delayed(m: Module, value, edges: int, reset_less: bool = False):
+    """`value` as it was `edges` clock edges ago."""
     for n in range(edges):
-        later = Signal.like(value, name_suffix=f"_{n + 1}", reset_less=False)
+        later = Signal.like(value, name_suffix=f"_{n + 1}", reset_less=reset_less)
         m.d.sync += later.eq(value)
         value = later
     return value
