@@ -80,7 +80,7 @@ def _module(
         for net, inverted, _ in ff.outputs:
             yield f"assign {_pair(delays.sources[net])} n{net} = {'~' * inverted}q{i};"
     for i, (gate, delay) in enumerate(zip(circuit.gates, delays.gates, strict=True)):
-        yield from (_plain(gate, delay) if plain else _gate(i, gate, delay))
+        yield from [_plain(gate, delay)] if plain else _gate(i, gate, delay)
     stimulus = folder / "replay.txt"
     yield f'initial begin $readmemb("{stimulus}", memory); $dumpfile("{folder / VCD}");'
     yield "$dumpvars(1, replay); clk = 0; x = memory[0];"
@@ -115,8 +115,9 @@ def _clocks(circuit: Circuit) -> Iterator[str]:
 def _plain(gate: Gate, delay: GateDelay) -> str:
     names = {p: f"n{n}" for p, n in zip(gate.function.inputs, gate.inputs, strict=True)}
     mean = round(sum(delay.inputs) / max(1, len(delay.inputs)))
-    edges = _pair((mean + delay.rise, mean + delay.fall))
-    return f"assign {edges} n{gate.output} = {gate.function.expression(names)};"
+    edges = (mean + delay.rise, mean + delay.fall)
+    late = _pair(edges) if any(edges) else ""
+    return f"assign {late} n{gate.output} = {gate.function.expression(names)};"
 
 
 def _gate(i: int, gate: Gate, delay: GateDelay) -> Iterator[str]:
