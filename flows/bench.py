@@ -170,8 +170,9 @@ PAGE = """# Speed of the activity engine
 Conventional 16-bit MAC ({cells} cells, compact 45 nm library, 5 ps steps), uniform operands, seed
 {seed}, one core; operations per second, medians of {repeats} repetitions in one run. Ours is timed
 end to end with the C kernel ({vectors} operations; stimulus, registers, gates, counts); the others
-without compilation and counting, Icarus with the start of its run ({operations} operations). "nldm" are delays by slew and load; "zero" none. Figures
-differ from machine to machine, the ratios less.
+without compilation and counting, Icarus with the start of its run ({operations} operations).
+"nldm" are delays by slew and load; "zero" none. Figures differ from machine to machine, the
+ratios less.
 
     nox -s synth
     python -m flows.bench build/synth/mac_fixed_w16a16.netlist.json --out docs/benchmarks.md
