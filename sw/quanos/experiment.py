@@ -54,8 +54,12 @@ def run_experiment(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    command: str = "",
 ) -> dict[str, Any]:
-    """Train, attack and price all columns; writes the run folder and returns its summary."""
+    """Train, attack and price all columns; writes the run folder and returns its summary.
+
+    `command` is what the run was asked for with; it is kept in `run.json`.
+    """
     data = load_dataset(config.dataset, config.data_path)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -63,7 +67,7 @@ def run_experiment(
         config, data
     )  # refuses a network, image or device that cannot be before anything is written
     open_run(folder, config, resume=resume, overwrite=overwrite)
-    origin = provenance(config, table.sha256) | {"started": _now()}
+    origin = provenance(config, table.sha256) | {"command": command, "started": _now()}
     write_json(folder / "run.json", origin)
     start = time.perf_counter()
     states = dict(train_columns(config, data, folder))

@@ -37,10 +37,24 @@ def rows(columns: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
                 yield label, [f"{100 * _accuracy(c, protocol, row):.2f}" for c in every]
     yield "gate", [c["gate"]["verdict"] for c in every]
     yield "weights, Mbit", [f"{1e3 * c['memory_gbit']:.3f}" for c in every]
-    for index, row in enumerate(every[0]["energy"]):
-        if row["reading"] == "measured" or row["scheme"] == "standard":
-            label = f"energy, % of 16 bit: {row['scheme']}, {row['supply']}"
-            yield label, [f"{100 * c['energy'][index]['ratio_to_16']:.1f}" for c in every]
+    # A table may lack a scheme at the widths of one network alone.
+    for scheme, reading, supply in dict.fromkeys(_point(row) for c in every for row in c["energy"]):
+        if reading == "measured" or scheme == "standard":
+            label = f"energy, % of 16 bit: {scheme}, {supply}"
+            yield label, [_share(c, (scheme, reading, supply)) for c in every]
+
+
+def _point(row: dict[str, Any]) -> tuple[str, str, str]:
+    """What identifies an energy: scheme, reading, supply."""
+    return row["scheme"], row["reading"], row["supply"]
+
+
+def _share(column: dict[str, Any], point: tuple[str, str, str]) -> str:
+    """Energy at an operating point in percent of 16 bits, or a dash where the table has no row."""
+    for row in column["energy"]:
+        if _point(row) == point:
+            return f"{100 * row['ratio_to_16']:.1f}"
+    return "-"
 
 
 def _accuracy(column: dict[str, Any], protocol: str, like: dict[str, Any]) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -69,7 +71,12 @@ class Train:
             download(config.dataset, config.data_path)
         try:
             summary = run_experiment(
-                config, folder, table, resume=self.resume, overwrite=self.overwrite
+                config,
+                folder,
+                table,
+                resume=self.resume,
+                overwrite=self.overwrite,
+                command=shlex.join(["quanos", *sys.argv[1:]]),
             )
         except KeyboardInterrupt:
             raise KeyboardInterrupt(

@@ -1,0 +1,27 @@
+"""The table that ends `quanos train`."""
+
+from quanos.summary_table import rows
+
+
+def column(energy: list[tuple[str, float]]) -> dict[str, object]:
+    """A network's column with measured energies, as (scheme, ratio to 16 bits)."""
+    return {
+        "bits": {"a": 4},
+        "mean_bits": 4.0,
+        "clean_accuracy": 1.0,
+        "paper": [],
+        "strong": [],
+        "gate": {"verdict": "passes"},
+        "memory_gbit": 0.001,
+        "energy": [
+            {"scheme": s, "reading": "measured", "supply": "nominal", "ratio_to_16": ratio}
+            for s, ratio in energy
+        ],
+    }
+
+
+def test_an_energy_that_one_network_lacks_shifts_no_other() -> None:
+    columns = {"quanos": column([("dvafs", 0.2)]), "mean": column([("dg", 0.4), ("dvafs", 0.3)])}
+    table = dict(rows(columns))
+    assert table["energy, % of 16 bit: dvafs, nominal"] == ["20.0", "30.0"]
+    assert table["energy, % of 16 bit: dg, nominal"] == ["-", "40.0"]
