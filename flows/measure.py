@@ -23,7 +23,7 @@ import platform
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from flows.power import Power, PowerModel
 from flows.stimulus import BATCHES, CYCLES, mac_inputs, rounds
 from flows.supply import LAW, LOWEST_V, NOMINAL_V
 from flows.synth import Synthesis, synthesize
+from flows.synth_script import Options
 from flows.table import MAX_BITS, SCHEMES, EnergyRow, EnergyTable, TableHeader
 from flows.timing import Conditions, critical_path_ps
 from hw.rtl.spec import MacSpec, Mode
@@ -60,6 +61,7 @@ class Settings:
     liberty: Path | None
     vectors: int
     seed: int
+    synthesis: Options = field(default_factory=Options)
     clock_ps: float = 0.0
 
 
@@ -229,7 +231,9 @@ def _designs(specs: list[MacSpec], settings: Settings, rtl: Path) -> dict[str, S
             from hw.rtl.verilog import write  # Amaranth is needed for a missing source only
 
             write(spec, rtl)
-        found[spec.name] = synthesize([source], spec.name, settings.synth, library)
+        found[spec.name] = synthesize(
+            [source], spec.name, settings.synth, library, settings.synthesis
+        )
     return found
 
 
@@ -367,6 +371,7 @@ def main() -> int:
         liberty=arguments.liberty,
         vectors=arguments.vectors,
         seed=arguments.seed,
+        synthesis=Options(extract_fa=arguments.extract_fa),
     )
     if rounds(settings.vectors, settings.seed)[0].batches < MIN_BATCHES:
         raise FlowError(
@@ -405,6 +410,11 @@ def _arguments() -> argparse.Namespace:
     add("--rtl", type=Path, default=Path("build/rtl"), metavar="DIR", help="Verilog of the MACs")
     add("--synth", type=Path, default=Path("build/synth"), metavar="DIR", help="their netlists")
     add("--liberty", type=Path, help="library (default: the shipped one)")
+    add(
+        "--extract-fa",
+        action=argparse.BooleanOptionalAction,
+        help="synthesise with full adder cells (default: where the library has them)",
+    )
     add("--workers", type=int, default=min(2, os.cpu_count() or 1), metavar="N")
     add("--out", type=Path, default=Path("build/energy_table.json"), metavar="FILE")
     add("--json", action="store_true", help="one JSON object on standard output")

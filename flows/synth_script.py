@@ -18,15 +18,16 @@ class Options:
 
     `clock_ps` is the period that mapping aims at, at the library's own supply. `clock_gating` turns
     enables of at least `min_gated` flip-flops into integrated clock gates. `booth` recodes
-    multipliers written as `*`; `extract_fa` maps adders' bits onto the library's full and half
-    adder cells.
+    multipliers written as `*`; `extract_fa` maps full adders that are written out in gates, as in a
+    reduction tree, onto the library's full and half adder cells (None: where it has them). Carry
+    chains stay with ABC, which makes them faster (decision 0004).
     """
 
     clock_ps: float = 2000.0
     clock_gating: bool = True
     min_gated: int = 3
     booth: bool = False
-    extract_fa: bool = False
+    extract_fa: bool | None = None
     dont_use: tuple[str, ...] = ()
 
 
@@ -140,16 +141,29 @@ _HALF_SUM, _HALF_CARRY = (0, 1, 1, 0), (0, 0, 0, 1)
 
 
 def _full_adders(library: Library, options: Options, folder: Path) -> list[str]:
-    """Extract full and half adders and map them onto the library's cells."""
-    if not options.extract_fa:
+    """Extract full and half adders and map them onto the library's cells.
+
+    `$alu` cells are not lowered yet: extracted from them, ripple chains of adder cells would follow
+    one another where carries pass from segment to segment.
+    """
+    if options.extract_fa is False:
         return []
     full = _smallest(library, 3, {_SUM, _CARRY})
     half = _smallest(library, 2, {_HALF_SUM, _HALF_CARRY})
-    if full is None:
+    if full is None and options.extract_fa:
         raise FlowError(f"library {library.name} has no full adder; leave --extract-fa out.")
+    if full is None:
+        return []
     techmap = folder / "adders.v"
     techmap.write_text(_adder_map(library.cells[full], library.cells[half] if half else None))
-    return ["techmap", "opt -fast", "extract_fa -fa", f"techmap -map {yosys.quote(techmap)}"]
+    return [
+        "maccmap r:NPRODUCTS>0",  # products written as `*` become trees of $fa
+        "techmap t:$fa",
+        "simplemap",
+        "opt -fast",
+        "extract_fa -fa",
+        f"techmap -map {yosys.quote(techmap)}",
+    ]
 
 
 def _adder_map(full: Cell, half: Cell | None) -> str:

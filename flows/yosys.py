@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from flows.console import FlowError
@@ -25,10 +26,11 @@ def version() -> str:
     return importlib.metadata.version("pyosys")
 
 
-def run(script: list[str], what: str) -> str:
+def run(script: list[str], what: str, check: Callable[[str, str], None] | None = None) -> str:
     """Run the commands on a new design; returns the log.
 
-    Raises FlowError with Yosys' own message where a command fails.
+    Raises FlowError with Yosys' own message where a command fails; `check(log, what)` may refuse
+    the design by a better one first.
     """
     with tempfile.TemporaryDirectory(prefix="quanos-yosys-") as folder:
         commands = Path(folder) / "script.ys"
@@ -40,6 +42,8 @@ def run(script: list[str], what: str) -> str:
             errors="replace",
             check=False,
         )
+    if check is not None:
+        check(done.stdout, what)
     if done.returncode:
         raise FlowError(f"{what} cannot be synthesised: {_message(done.stdout + done.stderr)}")
     return done.stdout
