@@ -1,13 +1,27 @@
 """Quantized layers and `quantize` on models of any shape."""
 
+import warnings
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils import parametrizations, prune
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from quanos.layers import get_bits, layer_codes, quantize, quantized_layers, set_bits
+from quanos.layers import (
+    get_bits,
+    layer_codes,
+    model_codes,
+    quantize,
+    quantized_layers,
+    set_bits,
+)
 from quanos.models import build_model
+from quanos.quantizer_kinds import QUANTIZERS
+from quanos.tracing import trace
 
 
 class Branches(nn.Module):
@@ -96,16 +110,205 @@ def test_a_layer_used_under_two_names_is_one_layer() -> None:
     assert list(get_bits(quantized)) == ["0"]
 
 
+class Functional(nn.Module):
+    """A convolution with a weight of its own, and an attention-like product without any."""
+
+    def __init__(self, product: bool) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 1)
+        if not product:
+            self.kernel = nn.Parameter(torch.rand(4, 4, 1, 1))
+        self.product = product
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        return x @ x.mT if self.product else nn.functional.conv2d(x, self.kernel)
+
+
+class Wider(nn.Conv2d):
+    pass
+
+
+def normed(norm: Callable[[nn.Module], nn.Module]) -> nn.Module:
+    return nn.Sequential(norm(nn.Conv2d(3, 4, 1)), nn.Conv2d(4, 4, 1))
+
+
+def hooked() -> nn.Module:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1))
+    model[0].register_forward_hook(lambda *_: None)
+    return model
+
+
+def with_old_norm(norm: Callable[[nn.Module], nn.Module]) -> nn.Module:
+    with warnings.catch_warnings():  # torch asks for the parametrizations; people still have these
+        warnings.simplefilter("ignore")
+        return normed(norm)
+
+
+NAMED = [
+    (
+        lambda: nn.Sequential(nn.Conv1d(1, 2, 3), nn.Linear(2, 2)),
+        r"not 0 \(Conv1d\); name them, or",
+    ),
+    (
+        lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.ConvTranspose2d(2, 2, 2)),
+        r"1 \(ConvTranspose2d",
+    ),
+    (lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv3d(2, 2, 2)), r"1 \(Conv3d"),
+    (lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.LSTM(2, 2)), r"1 \(LSTM"),
+    (lambda: nn.TransformerEncoderLayer(8, 2), r"self_attn \(MultiheadAttention\)"),
+    (lambda: nn.Sequential(Wider(3, 4, 1), nn.Linear(4, 2)), r"0 \(Wider, a subclass of Conv2d\)"),
+    (lambda: nn.Sequential(nn.LazyConv2d(4, 1)), r"0 \(LazyConv2d, a subclass"),
+    (lambda: normed(parametrizations.weight_norm), "0 .* whose weight is computed"),
+    (lambda: normed(parametrizations.spectral_norm), "0 .* whose weight is computed"),
+    (lambda: with_old_norm(nn.utils.weight_norm), "0 .* whose weight is computed"),
+    (lambda: with_old_norm(nn.utils.spectral_norm), "0 .* whose weight is computed"),
+    (lambda: normed(lambda m: prune.l1_unstructured(m, "weight", 0.5)), "0 .* weight is computed"),
+    (hooked, r"0 \(a Conv2d with hooks"),
+    (lambda: Functional(product=False), r"kernel \(a parameter of Functional, used by its code\)"),
+    (lambda: nn.Sequential(nn.Linear(3, 2)), "no Conv2d or Linear to quantize besides"),
+    (lambda: quantize(Branches(), 4), "quantized already .*set_bits"),
+]
+
+
+@pytest.mark.parametrize(("build", "message"), NAMED)
+def test_what_cannot_be_quantized_is_named(build, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        quantize(build(), 4)
+
+
+def test_an_example_finds_functions_that_multiply() -> None:
+    example = torch.rand(1, 3, 4, 4)
+    with pytest.raises(ValueError, match="matmul in the code of the model"):
+        quantize(Functional(product=True), 4, example=example)
+    kept = quantize(Functional(product=False), 4, keep_float=("kernel",), example=example)
+    assert list(get_bits(kept)) == ["stem"]
+
+
 @pytest.mark.parametrize(
-    ("model", "message"),
+    ("build", "kept", "left"),
     [
-        (nn.Sequential(nn.Conv1d(1, 2, 3), nn.Linear(2, 2)), r"not 0 \(Conv1d\); name them in"),
-        (nn.Sequential(nn.Linear(3, 2)), "no Conv2d or Linear to quantize besides"),
+        (lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.Conv1d(1, 1, 1))), "1", ["0"]),
+        (lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.TransformerEncoderLayer(8, 2)), "1", ["0"]),
+        (lambda: nn.Sequential(nn.Conv2d(3, 4, 1), Wider(4, 4, 1)), "1", ["0"]),
+        (lambda: nn.Conv2d(3, 4, 1), "bias", [""]),
     ],
 )
-def test_what_cannot_be_quantized_is_named(model: nn.Module, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        quantize(model, 4)
+def test_what_is_kept_in_float_covers_what_is_inside_it(build, kept, left) -> None:
+    assert list(get_bits(quantize(build(), 4, keep_float=(kept,)))) == left
+
+
+class Residual(nn.Module):
+    """A residual block of somebody else: projection by pooling and 1x1, functional ReLU."""
+
+    def __init__(self, identity: bool = False) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(6, 2)  # registered first, runs last
+        self.gate = nn.Linear(6, 6)
+        self.project = nn.Conv2d(4, 6, 1)
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.first = nn.Conv2d(4, 6, 3, padding=1, stride=2)
+        self.second = nn.Conv2d(6, 6, 3, padding=1)
+        self.third = nn.Conv2d(6, 6, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.stem(x))
+        y = self.second(torch.relu(self.first(x)))
+        y += self.project(nn.functional.avg_pool2d(x, 2))
+        y = torch.relu(y)
+        y = torch.relu(y + self.third(y)).mean((2, 3))
+        out: torch.Tensor = self.classifier(torch.sigmoid(self.gate(y)))
+        return out
+
+
+def test_an_example_finds_the_shortcut_and_the_classifier_of_a_foreign_model() -> None:
+    model = quantize(Residual(), 8, example=torch.rand(2, 3, 8, 8))
+    assert model.feeds == {"project": "second"}
+    assert "gate" in get_bits(model)
+    assert "classifier" not in get_bits(model)
+    set_bits(model, {"second": 3})
+    assert {name for name, k in get_bits(model).items() if k == 3} == {"project", "second"}
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenetv2", "vgg-small"])
+def test_tracing_finds_the_shortcuts_that_the_zoo_states(name: str) -> None:
+    with torch.device("meta"):
+        model = build_model(name, (3, 32, 32), 10)
+        told = trace(model, torch.zeros(1, 3, 32, 32))
+    assert told.feeds == model.feeds
+    assert not told.outside
+    signed = {layer for layer, value in told.signed.items() if value}
+    first = next(iter(told.signed))
+    if name == "mobilenetv2":  # its bottlenecks are linear: what follows them sees both signs
+        assert first in signed
+        assert len(signed) == 18
+    else:
+        assert signed == {first}
+
+
+@pytest.mark.parametrize("quantizer", QUANTIZERS)
+def test_one_bit_pads_with_a_code_that_exists(quantizer: str) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.Flatten(), nn.Linear(48, 2))
+    model = quantize(net, 1, quantizer=quantizer)
+    x = torch.randn(4, 2, 4, 4)
+    model(x)
+    layer, codes = model.eval()[0], model_codes(model, x)["0"]
+    assert codes["a_pad"] == 1
+    assert set(codes["a"].unique().tolist()) == {-1, 1}
+    padded = nn.functional.pad(codes["a"].double(), (1, 1, 1, 1), value=codes["a_pad"])
+    integers = nn.functional.conv2d(padded, codes["w"].double())
+    expected = integers * codes["w_step"] * codes["a_step"] + layer.bias[:, None, None]
+    assert torch.allclose(layer(x).double(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("quantizer", QUANTIZERS)
+def test_codes_of_every_layer_can_be_read_out(quantizer: str) -> None:
+    model = quantize(build_model("resnet-small", (1, 8, 8), 3), 3, quantizer=quantizer)
+    images = torch.rand(2, 1, 8, 8)
+    model(images)
+    codes = model_codes(model, images)
+    assert set(codes) == set(get_bits(model))
+    assert all(row["a_signed"] == (name == "features.0") for name, row in codes.items())
+    assert model.training
+    assert not any(m._forward_pre_hooks for m in model.modules())
+
+
+@pytest.mark.parametrize("quantizer", QUANTIZERS)
+def test_bits_change_under_every_quantizer_and_training_goes_on(quantizer: str) -> None:
+    model = quantize(Branches(), 16, quantizer=quantizer)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    for bits in (16, {"left": 1, "stem": 5, "right": 2}, 1, 8):
+        set_bits(model, bits)
+        optimizer.zero_grad()
+        model(image()).square().sum().backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+        optimizer.step()
+        assert set(optimizer.state) == set(model.parameters())
+
+
+class Forbidden(TorchDispatchMode):
+    """Refuses what makes the host wait for the device, and quantile's sort."""
+
+    NAMES = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero", "sort", "kthvalue", "unique")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        assert not any(word in name for word in self.NAMES), f"a training step calls {name}"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("bits", [1, 4, 16])
+@pytest.mark.parametrize("quantizer", QUANTIZERS)
+def test_a_training_step_does_not_wait_for_the_device(quantizer: str, bits: int) -> None:
+    model = quantize(Branches(), bits, quantizer=quantizer)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model(image())  # the first batch decides on signed codes, once
+    with Forbidden():
+        model(image(1)).square().sum().backward()
+        optimizer.step()
+    with pytest.raises(AssertionError, match="_local_scalar_dense"), Forbidden():
+        torch.ones(()).item()
 
 
 @pytest.mark.parametrize(

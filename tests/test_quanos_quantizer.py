@@ -1,10 +1,14 @@
 """Quantizers: codes, steps, gradients, ranges."""
 
+from dataclasses import fields
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quanos.config import Config
+from quanos.lsq import unit
 from quanos.quantizer import (
     ActivationQuantizer,
     WeightQuantizer,
@@ -12,6 +16,7 @@ from quanos.quantizer import (
     optimal_clip,
     unquantized,
 )
+from quanos.quantizer_kinds import QUANTIZERS, quantizer_pair
 
 WIDTHS = range(1, 17)
 
@@ -29,15 +34,105 @@ def activation_quantizer(bits: int, x: torch.Tensor) -> ActivationQuantizer:
 
 @pytest.mark.parametrize("bits", WIDTHS)
 @pytest.mark.parametrize("kind", ["weight", "unsigned", "signed"])
-def test_codes_times_step_is_the_output_to_the_last_bit(bits: int, kind: str) -> None:
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_codes_times_step_is_the_output_to_the_last_bit(name: str, bits: int, kind: str) -> None:
     x = sample(bits, 64, 5, 3) * 3
     x = x.relu() if kind == "unsigned" else x
-    quantizer = WeightQuantizer(bits) if kind == "weight" else activation_quantizer(bits, x)
+    weight, activation = quantizer_pair(name, bits)
+    quantizer = weight if kind == "weight" else activation
+    quantizer.start(x)
+    quantizer(x)
+    quantizer.eval()
     codes = quantizer.codes(x)
     assert torch.equal(codes * quantizer.step(x), quantizer(x))
     assert codes.min() >= quantizer.low
     assert codes.max() <= quantizer.top
     assert quantizer.signed == (kind != "unsigned")
+
+
+@pytest.mark.parametrize("bits", [2, 3, 8])
+def test_the_learned_step_has_lsqs_gradient(bits: int) -> None:
+    """Eq. 3 of the paper by automatic differentiation of its parts, scaled as in Section 2.2."""
+    x, upstream = sample(1, 40), sample(2, 40)
+    quantizer, _ = quantizer_pair("lsq", bits)
+    quantizer.start(x)
+    quantizer.learned.data *= 0.7  # so that some values clip
+    step, top = quantizer.step(x).item(), quantizer.top
+    v = x / step
+    by_step = torch.where(v.abs() < top, v.round() - v, top * v.sign())
+    expected = float((upstream * by_step).sum()) / (x.numel() * top) ** 0.5
+    x.requires_grad_()
+    (quantizer(x) * upstream).sum().backward()
+    inside = torch.where(v.abs() < top, upstream, torch.zeros(()))
+    assert torch.equal(x.grad, inside)
+    before, rate = step, 1e-3
+    quantizer.learned.data -= rate * quantizer.learned.grad
+    moved = quantizer.step(x).item() - before  # what SGD makes of the step itself
+    assert moved == pytest.approx(-rate * expected, rel=1e-2, abs=1e-9)
+
+
+def test_learning_the_step_lowers_the_error_of_a_bad_one() -> None:
+    x = sample(0, 4000)
+    quantizer, _ = quantizer_pair("lsq", 3)
+    quantizer.start(x * 4)  # four times too wide
+    optimizer = torch.optim.SGD(quantizer.parameters(), lr=1.0)
+    errors = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        error = (quantizer(x) - x).square().mean()
+        (error * 100).backward()
+        optimizer.step()
+        errors.append(error.item())
+    best = float((WeightQuantizer(3)(x) - x).square().mean())
+    assert errors[0] > 3 * best
+    assert errors[-1] < 1.2 * best
+
+
+def test_the_learned_range_outlives_a_change_of_bits() -> None:
+    quantizer, _ = quantizer_pair("lsq", 8)
+    quantizer.start(sample(0, 100))
+    spread = quantizer.step(sample(0, 1)) / unit(quantizer.top)
+    quantizer.bits = 3
+    assert torch.allclose(quantizer.step(sample(0, 1)) / unit(quantizer.top), spread)
+
+
+def test_dorefa_gives_small_weights_more_codes_and_passes_the_gradient_through_tanh() -> None:
+    x = torch.tensor([-2.0, -0.5, 0.1, 1.0, 2.0], requires_grad=True)
+    quantizer, activation = quantizer_pair("dorefa", 4)
+    codes = (x.detach().tanh() / x.detach().tanh().abs().max() * 7).round()
+    assert torch.equal(quantizer.codes(x).float(), codes)
+    quantizer(x).sum().backward()
+    slope = (1 - x.detach().tanh() ** 2) * 2 / torch.tensor(2.0).tanh()
+    torch.testing.assert_close(x.grad, slope)
+    assert activation(torch.tensor([0.0, 0.31, 1.0, 7.0])).tolist() == pytest.approx(
+        [0, 1 / 3, 1, 1], abs=0.04
+    )
+
+
+@pytest.mark.parametrize("name", QUANTIZERS)
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_half_precision_stays_and_wide_codes_survive(name: str, kind: torch.dtype) -> None:
+    x = sample(0, 64).to(kind).requires_grad_()
+    for quantizer in quantizer_pair(name, 12):
+        quantizer.start(x.detach())
+        out = quantizer(x)
+        out.sum().backward()
+        assert out.dtype == x.grad.dtype == kind
+        inside = x.abs() < quantizer.step(x.detach()) * quantizer.top
+        if name == "uniform":  # as near as the type allows: no coarser codes
+            exact = (quantizer.codes(x) * quantizer.step(x))[inside].to(kind)
+            assert torch.equal(out[inside], exact)
+            assert (out - x)[inside].abs().max() <= 2 * torch.finfo(kind).eps * x.abs().max()
+
+
+def test_an_unknown_quantizer_is_refused() -> None:
+    with pytest.raises(ValueError, match="there are uniform, lsq, dorefa"):
+        quantizer_pair("ternary", 4)
+
+
+def test_the_configuration_offers_every_quantizer() -> None:
+    (key,) = (item for item in fields(Config) if item.name == "quantizer")
+    assert key.metadata["choices"] == tuple(QUANTIZERS)
 
 
 @pytest.mark.parametrize(
@@ -55,8 +150,9 @@ def test_code_ranges_of_decision_0001(bits: int, signed: bool, low: int, top: in
     assert (quantizer.low, quantizer.top) == (low, top)
 
 
-def test_one_bit_weights_are_signs_times_the_mean_magnitude() -> None:
-    quantizer = WeightQuantizer(1)
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_one_bit_weights_are_signs_times_the_mean_magnitude(name: str) -> None:
+    quantizer, _ = quantizer_pair(name, 1)
     x = torch.tensor([0.5, -1.0, 0.0, 3.0])
     assert quantizer(x).tolist() == [1.125, -1.125, 1.125, 1.125]
 

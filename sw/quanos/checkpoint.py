@@ -81,6 +81,7 @@ def load_network(place: Path) -> tuple[nn.Module, dict[str, Any]]:
                 classes=meta["classes"],
             ),
             16,
+            quantizer=meta["config"]["quantizer"],
         )
         model.load_state_dict(part(tensors, "model"))
         set_bits(model, meta["bits"])

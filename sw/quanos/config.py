@@ -39,6 +39,7 @@ class Config:
     rounds: int = _key(1, "how often bits are assigned; each round starts from the last one's")
     round_epochs: int = _key(3, "epochs between rounds")
     policy: str = _key("ans", "what turns the measurement into bits", tuple(POLICIES))
+    quantizer: str = _key("uniform", "kind of quantizer", ("uniform", "lsq", "dorefa"))
     k0: int = _key(16, "initial bits, and the bits of a layer with ANS zero")
     mean_bits: float = _key(0.0, "upper limit of the mean bits over layers; 0: none")
     baselines: tuple[str, ...] = _key(

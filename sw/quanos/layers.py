@@ -12,21 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from quanos.quantizer import ActivationQuantizer, Quantizer, WeightQuantizer, check_bits
-
-# Layers that multiply but are not convolutions or fully connected: `quantize` names them.
-UNSUPPORTED = (
-    nn.Conv1d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-    nn.Bilinear,
-    nn.MultiheadAttention,
-    nn.RNNBase,
-    nn.RNNCellBase,
-)
+from quanos.quantizable import classifier_of, convertible, covered, obstacles
+from quanos.quantizer import Quantizer, check_bits
+from quanos.quantizer_kinds import quantizer_pair
+from quanos.tracing import Trace, trace
 
 
 class _Quantized(nn.Module):
@@ -35,11 +26,13 @@ class _Quantized(nn.Module):
     w_quantizer: Quantizer
     a_quantizer: Quantizer
 
-    def _take(self, source: nn.Module, bits: int) -> None:
+    def _take(self, source: nn.Conv2d | nn.Linear, bits: int, quantizer: str) -> None:
         """Share the parameters of `source`: the same objects, so that optimizers keep them."""
         self._parameters.update(source._parameters)
-        self.w_quantizer = WeightQuantizer(bits)
-        self.a_quantizer = ActivationQuantizer(bits)
+        weight, activation = quantizer_pair(quantizer, bits)
+        self.w_quantizer = weight.to(source.weight.device)
+        self.a_quantizer = activation.to(source.weight.device)
+        weight.start(source.weight.detach())
         self.train(source.training)
 
     @property
@@ -56,7 +49,7 @@ class QuantConv2d(_Quantized, nn.Conv2d):
     """A convolution of quantized activations (N, C, H, W) with quantized weights."""
 
     @classmethod
-    def from_float(cls, source: nn.Conv2d, bits: int) -> QuantConv2d:
+    def from_float(cls, source: nn.Conv2d, bits: int, quantizer: str = "uniform") -> QuantConv2d:
         """The quantized form of `source`, with the same parameters."""
         layer = cls(
             source.in_channels,
@@ -70,11 +63,16 @@ class QuantConv2d(_Quantized, nn.Conv2d):
             padding_mode=source.padding_mode,
             device="meta",
         )
-        layer._take(source, bits)
+        layer._take(source, bits, quantizer)
         return layer
 
     def forward(self, input: Tensor) -> Tensor:
         weight = self.w_quantizer(self.weight)
+        if self.bits == 1 and self.padding_mode == "zeros":
+            # One-bit signed activations have no zero: padding is quantized like any other input.
+            padded = functional.pad(input, self._reversed_padding_repeated_twice)
+            settings = (self.bias, self.stride, 0, self.dilation, self.groups)
+            return functional.conv2d(self.a_quantizer(padded), weight, *settings)
         out: Tensor = self._conv_forward(self.a_quantizer(input), weight, self.bias)
         return out
 
@@ -83,12 +81,12 @@ class QuantLinear(_Quantized, nn.Linear):
     """A fully connected layer of quantized activations (..., in) with quantized weights."""
 
     @classmethod
-    def from_float(cls, source: nn.Linear, bits: int) -> QuantLinear:
+    def from_float(cls, source: nn.Linear, bits: int, quantizer: str = "uniform") -> QuantLinear:
         """The quantized form of `source`, with the same parameters."""
         layer = cls(
             source.in_features, source.out_features, bias=source.bias is not None, device="meta"
         )
-        layer._take(source, bits)
+        layer._take(source, bits, quantizer)
         return layer
 
     def forward(self, input: Tensor) -> Tensor:
@@ -103,58 +101,101 @@ def quantize(
     model: nn.Module,
     bits: int | Mapping[str, int],
     *,
+    quantizer: str = "uniform",
     classifier: bool = False,
     keep_float: tuple[str, ...] = (),
+    example: Tensor | None = None,
 ) -> nn.Module:
     """A copy of `model` whose Conv2d and Linear layers compute at `bits`.
 
-    `bits` is one width for all layers or {layer: width}. The classifier, the last Linear in
-    registration order, stays in floating point unless `classifier` is true; `keep_float` names
-    further layers that shall. Raises ValueError, naming them, for layers that multiply but cannot
-    be quantized and are not in `keep_float`, for unknown names, and for a model with no layer left.
+    `bits` is one width for all layers or {layer: width}; layers without one have 16. `quantizer` is
+    "uniform" (straight-through), "lsq" (learned step) or "dorefa". The classifier, the last Linear
+    in registration order, stays in floating point unless `classifier` is true; `keep_float` names
+    further modules that shall, with all that is inside them.
+
+    With `example` images (B, C, H, W) the model runs once: the classifier is then the Linear that
+    runs last, `feeds` of the copy says which layer lends each shortcut its bits (a model that has
+    `feeds` keeps it), and functions that multiply outside of layers are found.
+
+    Raises ValueError, naming them, for what multiplies but cannot be quantized and is not in
+    `keep_float`: other layers, subclasses, computed weights, parameters that the model's own code
+    uses, functions; and for unknown names, a model that is quantized already, or one without a
+    layer left. In the quantized model, change widths with `set_bits`.
     """
-    model = copy.deepcopy(model)
-    modules = dict(model.named_modules())
-    if unknown := sorted(set(keep_float) - set(modules)):
-        raise ValueError(f"keep_float names no layer of the model: {', '.join(unknown)}.")
-    if rest := [
-        n for n, m in modules.items() if isinstance(m, UNSUPPORTED) and n not in keep_float
-    ]:
-        kinds = ", ".join(f"{name} ({type(modules[name]).__name__})" for name in rest)
+    if done := list(quantized_layers(model)):
         raise ValueError(
-            f"only Conv2d and Linear can be quantized, not {kinds}; name them in keep_float."
+            f"the model is quantized already (layer {done[0] or type(model).__name__}); change its "
+            "widths with set_bits, or quantize the float model."
         )
-    names = _targets(modules, classifier, keep_float)
+    modules = dict(model.named_modules())
+    told = None if example is None else trace(model, example)
+    names = _targets(modules, _kept(modules, classifier, keep_float, told), told)
+    model = _copy(model)
+    if told is not None and not hasattr(model, "feeds"):
+        feeds = {short: to for short, to in told.feeds.items() if {short, to} <= set(names)}
+        vars(model)["feeds"] = feeds
     widths = dict.fromkeys(names, 16) | _widths(names, bits, model)
     for name in names:
-        _replace(model, name, widths[name])
+        model = _replace(model, name, widths[name], quantizer)
     return model
 
 
-def _targets(
-    modules: Mapping[str, nn.Module], classifier: bool, keep_float: tuple[str, ...]
+def _copy(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError as error:  # a weight that hooks compute, in a layer that stays in float
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"the model cannot be copied ({reason}); remove such hooks.") from None
+
+
+def _kept(
+    modules: Mapping[str, nn.Module],
+    classifier: bool,
+    keep_float: tuple[str, ...],
+    told: Trace | None,
 ) -> list[str]:
+    """What stays in floating point: modules, with what is inside them, and parameters."""
+    parameters = {name for name, _ in modules[""].named_parameters()}
+    if unknown := sorted(set(keep_float) - set(modules) - parameters):
+        raise ValueError(f"keep_float names no layer of the model: {', '.join(unknown)}.")
+    last = classifier_of(modules)
+    if told is not None and told.order:
+        ran = [name for name in told.order if isinstance(modules[name], nn.Linear)]
+        last = ran[-1] if ran else None
+    return [*keep_float, *([last] if last is not None and not classifier else [])]
+
+
+def _targets(modules: Mapping[str, nn.Module], kept: list[str], told: Trace | None) -> list[str]:
     """Names of the layers to quantize; a module that is used under two names comes once."""
-    names = [n for n, m in modules.items() if type(m) in (nn.Conv2d, nn.Linear)]
-    linear = [name for name in names if type(modules[name]) is nn.Linear]
-    left = {*keep_float, *([] if classifier else linear[-1:])}
-    if not (names := [name for name in names if name not in left]):
+    found = obstacles(modules, kept)
+    found += [text for text in (told.outside_of(kept) if told else []) if text not in found]
+    if found:
+        raise ValueError(
+            f"only Conv2d and Linear can be quantized, not {', '.join(found)}; name them, or the "
+            "modules that they are in, in keep_float."
+        )
+    names = [n for n, m in modules.items() if convertible(m) and not covered(n, kept)]
+    if not names:
         raise ValueError("the model has no Conv2d or Linear to quantize besides its classifier.")
     return names
 
 
-def _replace(model: nn.Module, name: str, bits: int) -> None:
+def _replace(model: nn.Module, name: str, bits: int, quantizer: str) -> nn.Module:
+    """The model with layer `name` quantized, wherever it is used; a bare layer is the model."""
     source = model.get_submodule(name)
     layer: nn.Module
     if isinstance(source, nn.Conv2d):
-        layer = QuantConv2d.from_float(source, bits)
+        layer = QuantConv2d.from_float(source, bits, quantizer)
     else:
         assert isinstance(source, nn.Linear)
-        layer = QuantLinear.from_float(source, bits)
+        layer = QuantLinear.from_float(source, bits, quantizer)
+    if source is model:
+        return layer
     for parent in model.modules():
         for child, module in list(parent._modules.items()):  # named_children leaves repeats out
             if module is source:
                 setattr(parent, child, layer)
+    return model
 
 
 def quantized_layers(model: nn.Module) -> dict[str, QuantLayer]:
@@ -198,7 +239,8 @@ def layer_codes(layer: QuantLayer, activation: Tensor) -> dict[str, Any]:
     """What the hardware would get: codes and steps of a layer for its input `activation`.
 
     Returns `w` and `a` (int32 codes in the shapes of weight and activation), `w_step`, `a_step`
-    (scalar tensors) and `a_signed`.
+    (scalar tensors), `a_signed`, and `a_pad`, the code that zero padding has: 0, or 1 where codes
+    are -1 and 1 alone.
     """
     with torch.no_grad():
         return {
@@ -207,4 +249,31 @@ def layer_codes(layer: QuantLayer, activation: Tensor) -> dict[str, Any]:
             "w_step": layer.w_quantizer.step(layer.weight),
             "a_step": layer.a_quantizer.step(activation),
             "a_signed": layer.a_quantizer.signed,
+            "a_pad": int(layer.a_quantizer.binary),
         }
+
+
+def model_codes(model: nn.Module, images: Tensor) -> dict[str, dict[str, Any]]:
+    """`layer_codes` of every layer that runs for `images` (B, C, H, W), in forward order.
+
+    The model runs once, in evaluation mode, and stays as it is; a layer that runs several times
+    tells of its last run.
+    """
+    codes: dict[str, dict[str, Any]] = {}
+    hooks = [
+        layer.register_forward_pre_hook(
+            lambda layer, args, name=name: codes.update({name: layer_codes(layer, args[0])})
+        )
+        for name, layer in quantized_layers(model).items()
+    ]
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            model(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, mode in modes:
+            module.training = mode
+    return codes

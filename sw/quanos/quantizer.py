@@ -52,10 +52,16 @@ def optimal_clip(top: int) -> float:
     return top * 0.5 * (low + high)
 
 
+def wide(x: Tensor) -> Tensor:
+    """`x`, in float32 where it has half precision."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 class _RoundToStep(torch.autograd.Function):
     """`step * clamp(round(x / step), low, high)`; gradients pass inside the range.
 
-    The mask is recomputed in the backward pass by one fused kernel: storing it, or torch's own
+    Half precision has too few digits for wide codes, so that the codes are found in float32. The
+    mask is recomputed in the backward pass by one fused kernel: storing it, or torch's own
     fake-quantize kernels, take several times as long on a CPU.
     """
 
@@ -63,7 +69,7 @@ class _RoundToStep(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, step: Tensor, low: int, high: int, identity: bool) -> Tensor:
         ctx.save_for_backward(x, step)
         ctx.range = low, high, identity
-        return (x * (1 / step)).round_().clamp_(low, high).mul_(step)
+        return (wide(x) * (1 / step)).round_().clamp_(low, high).mul_(step).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None, None, None]:
@@ -72,21 +78,26 @@ class _RoundToStep(torch.autograd.Function):
         low, high, identity = ctx.range
         if not identity:
             gradient = torch.ops.aten.hardtanh_backward(
-                gradient, x * (1 / step), low - 0.5, high + 0.5
+                gradient, (wide(x) * (1 / step)).to(gradient.dtype), low - 0.5, high + 0.5
             )
         return gradient, None, None, None, None
 
 
 class _SignTimesStep(torch.autograd.Function):
-    """`step * sign(x)` with sign(0) = 1; the gradient passes unchanged."""
+    """`step * sign(x)` with sign(0) = 1; the gradient passes unchanged, a learned step has one."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, step: Tensor) -> Tensor:
-        return torch.where(x < 0, -step, step)
+        ctx.save_for_backward(x)
+        return torch.where(x < 0, -step, step).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None]:
-        return gradients[0], None
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, Tensor | None]:
+        (gradient,) = gradients
+        if not ctx.needs_input_grad[1]:
+            return gradient, None
+        (x,) = ctx.saved_tensors
+        return gradient, torch.where(x < 0, -gradient, gradient).sum(dtype=torch.float32)
 
 
 class Quantizer(nn.Module):
@@ -126,14 +137,25 @@ class Quantizer(nn.Module):
         """The smallest code."""
         return -self.top if self.signed else 0
 
+    def start(self, x: Tensor) -> None:
+        """Told once of the tensor to come, where it is known: a learned step starts from it."""
+
+    def shaped(self, x: Tensor) -> Tensor:
+        """What is rounded in place of `x`, where that is another tensor of the same shape."""
+        return x
+
     def forward(self, x: Tensor) -> Tensor:
         """`x` quantized and scaled back, same shape and type."""
         if not self.enabled:
             return x
         step = self.step(x.detach())
         if self.binary:
-            return _apply(_SignTimesStep, x, step)
-        return _apply(_RoundToStep, x, step, self.low, self.top, self.identity_ste)
+            return apply(_SignTimesStep, x, step)
+        return self.rounded(self.shaped(x), step)
+
+    def rounded(self, x: Tensor, step: Tensor) -> Tensor:
+        """`step * codes` with the gradients of this kind of quantizer."""
+        return apply(_RoundToStep, x, step, self.low, self.top, self.identity_ste)
 
     @torch.no_grad()
     def codes(self, x: Tensor) -> Tensor:
@@ -141,18 +163,19 @@ class Quantizer(nn.Module):
         if self.binary:
             return torch.where(x < 0, -1, 1).to(torch.int32)
         inverse = 1 / self.step(x)
-        return (x * inverse).round().clamp(self.low, self.top).to(torch.int32)
+        return (wide(self.shaped(x)) * inverse).round().clamp(self.low, self.top).to(torch.int32)
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}"
 
 
-def _apply(function: Any, *arguments: Any) -> Tensor:
+def apply(function: Any, *arguments: Any) -> Tensor:
+    """`function.apply` of a torch.autograd.Function, typed."""
     out: Tensor = function.apply(*arguments)
     return out
 
 
-def _tiny(step: Tensor) -> Tensor:
+def positive(step: Tensor) -> Tensor:
     """A step is never zero: an all-zero tensor has codes of zero, not of NaN."""
     return step.clamp_min(torch.finfo(step.dtype).tiny * 2**20)
 
@@ -166,9 +189,10 @@ class WeightQuantizer(Quantizer):
 
     def step(self, x: Tensor) -> Tensor:
         if self.binary:
-            return _tiny(x.abs().mean())
+            return positive(x.float().abs().mean())
+        x = x.float()
         clip = optimal_clip(self.top) * x.square().mean().sqrt()
-        return _tiny(torch.minimum(x.abs().amax(), clip) / self.top)
+        return positive(torch.minimum(x.abs().amax(), clip) / self.top)
 
 
 class ActivationQuantizer(Quantizer):
@@ -200,16 +224,17 @@ class ActivationQuantizer(Quantizer):
         if self.training or not self._ready:
             self._observe(x)
         if self.binary:  # the mean magnitude of a normal variable of this spread
-            return _tiny(self.spread * (2 / torch.pi) ** 0.5)
+            return positive(self.spread * (2 / torch.pi) ** 0.5)
         clip = torch.minimum(self.peak, optimal_clip(self.top) * self.spread)
-        return _tiny(clip / self.top).to(x.dtype)
+        return positive(clip / self.top)
 
     @torch.no_grad()
     def _observe(self, x: Tensor) -> None:
         """Follow the largest magnitude and the root mean square of what is not zero."""
         sample = x[:SAMPLE].float()
         peak = sample.abs().amax()
-        spread = (sample.square().sum() / sample.count_nonzero().clamp_min(1)).sqrt()
+        # The sign's magnitude counts what is not zero, several times faster than count_nonzero.
+        spread = (sample.square().sum() / sample.sign().abs_().sum().clamp_min(1)).sqrt()
         if self._ready:
             self.peak.lerp_(peak, MOMENTUM)
             self.spread.lerp_(spread, MOMENTUM)

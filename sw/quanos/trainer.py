@@ -241,7 +241,7 @@ def fresh(config: Config, data: Dataset) -> State:
     """Initial weights by the seed, all layers at k0 bits, and the optimizer."""
     torch.manual_seed(derive_seed(config.seed, "weights"))
     network = build_model(config.model, input_shape=data.input_shape, classes=data.classes)
-    model = quantize(network, config.k0).to(device(config))
+    model = quantize(network, config.k0, quantizer=config.quantizer).to(device(config))
     optimizer = torch.optim.SGD(
         model.parameters(),
         lr=config.lr,

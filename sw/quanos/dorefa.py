@@ -1,0 +1,37 @@
+"""DoReFa quantization (Zhou et al. 2016) on the grid of the hardware.
+
+Weights are rounded as tanh(w) / max|tanh(w)|, which gives the small ones more of the codes, and the
+gradient passes through tanh. Two things differ from theirs: codes are the symmetric ones with a
+zero (decision 0001), where theirs are odd multiples of half a step, and the result is scaled back
+to max|w|, where theirs stays in [-1, 1]. Activations after a ReLU are clipped to [0, 1] as theirs;
+inputs that can be negative, which they leave in float, take the uniform quantizer's running range.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from quanos.quantizer import ActivationQuantizer, WeightQuantizer, positive
+
+
+class DorefaWeightQuantizer(WeightQuantizer):
+    """Signed symmetric codes of tanh(w); with one bit the signs times the mean magnitude."""
+
+    def shaped(self, x: Tensor) -> Tensor:
+        squashed = x.tanh()
+        largest, top = x.detach().abs().amax(), squashed.detach().abs().amax()
+        return squashed * (largest / positive(top))
+
+    def step(self, x: Tensor) -> Tensor:
+        if self.binary:
+            return super().step(x)
+        return positive(x.float().abs().amax() / self.top)
+
+
+class DorefaActivationQuantizer(ActivationQuantizer):
+    """Unsigned codes of what is clipped to [0, 1]; signed codes as the uniform quantizer's."""
+
+    def step(self, x: Tensor) -> Tensor:
+        running = super().step(x)  # the first batch decides on signed codes
+        return running if self.signed else torch.full_like(running, 1 / self.top)
