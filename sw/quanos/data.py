@@ -71,6 +71,12 @@ class Dataset:
         _, channels, height, width = self.train.codes.shape
         return channels, height, width
 
+    def some_images(self, count: int) -> Tensor:
+        """At most `count` images (n, C, H, W): of the test split, then of the training split."""
+        test = self.test.first(count) if count else self.test
+        rest = self.train.images(slice(0, count - len(test)))
+        return torch.cat([test.images(), rest]) if len(test) < count else test.images()
+
     def to(self, device: torch.device | str) -> Dataset:
         return Dataset(self.name, self.train.to(device), self.test.to(device), self.classes)
 

@@ -1,0 +1,176 @@
+"""A trained network's integers as files, and the proof that they are the trainer's.
+
+integers.safetensors   the program that hardware runs (`quanos.integers`)
+network.onnx           the same network as QONNX (`quanos.qonnx_export`)
+layers/NN-NAME.npz     operands of real images for a layer's matrix products, in forward order:
+                       `a` (groups, M, K), `w` (groups, K, N) and their `sums` (groups, M, N),
+                       `bits` of both operands, `a_signed`
+export.json            what was written, and how far trainer and integers agree
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from quanos.graph import Operation
+from quanos.integers import Program
+from quanos.interpreter import Integers, columns, interpret, weight_matrices
+from quanos.layers import quantized_layers
+
+BATCH = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerAgreement:
+    """Activation codes of a layer: how many were compared, how many differ, by how much at most."""
+
+    name: str
+    bits: int
+    codes: int
+    different: int
+    largest: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """The interpreter against the trainer's fake-quantized network on the same images."""
+
+    images: int
+    same_class: int
+    largest_logit_error: float
+    layers: tuple[LayerAgreement, ...]
+
+    @property
+    def exact(self) -> bool:
+        """Whether every activation code of every layer is equal."""
+        return not any(layer.different for layer in self.layers)
+
+
+def compare(model: nn.Module, program: Program, images: Tensor) -> Agreement:
+    """Run trainer and interpreter on images (N, C, H, W) and count where they differ.
+
+    The trainer computes in float32: its sums of 16-bit products round, so that a value which falls
+    next to the border between two codes may get the other one. Such codes are counted, not hidden.
+    """
+    counts: dict[str, NDArray[np.int64]] = {}
+    same, worst = 0, 0.0
+    for start in range(0, len(images), BATCH):
+        part = images[start : start + BATCH]
+        with watched(model) as seen, torch.no_grad():
+            expected = model(part).numpy()
+        logits = interpret(program, part.numpy(), lambda o, a, _: _count(counts, o, a, seen))
+        same += int((logits.argmax(1) == expected.argmax(1)).sum())
+        worst = max(worst, float(np.abs(logits - expected).max()))
+    layers = tuple(
+        LayerAgreement(
+            name=layer.name, bits=layer.attributes["bits"],
+            codes=int(counts[layer.name][0]), different=int(counts[layer.name][1]),
+            largest=int(counts[layer.name][2]),
+        )
+        for layer in program.layers
+    )  # fmt: skip
+    return Agreement(images=len(images), same_class=same, largest_logit_error=worst, layers=layers)
+
+
+def _count(
+    counts: dict[str, NDArray[np.int64]], operation: Operation, codes: Integers, seen: Any
+) -> None:
+    calls = seen[operation.name.partition("#")[0]]
+    apart = np.abs(codes - calls.pop(0))
+    row = counts.setdefault(operation.name, np.zeros(3, np.int64))
+    row[:2] += apart.size, np.count_nonzero(apart)
+    row[2] = max(row[2], apart.max(initial=0))
+
+
+@contextmanager
+def watched(model: nn.Module) -> Iterator[dict[str, list[Integers]]]:
+    """Inside, every forward pass notes each layer's activation codes, call by call."""
+    seen: dict[str, list[Integers]] = {name: [] for name in quantized_layers(model)}
+
+    def hook(name: str) -> Any:
+        def note(layer: Any, inputs: tuple[Tensor, ...]) -> None:
+            seen[name].append(layer.a_quantizer.codes(inputs[0]).numpy().astype(np.int64))
+
+        return note
+
+    handles = [
+        layer.register_forward_pre_hook(hook(name))
+        for name, layer in quantized_layers(model).items()
+    ]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def write_operands(program: Program, images: NDArray[Any], folder: Path) -> list[Path]:
+    """Write the operands of every layer for `images` (N, C, H, W); returns the files in order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files: list[Path] = []
+
+    def write(operation: Operation, codes: Integers, sums: Integers) -> None:
+        a, w = columns(operation, codes), weight_matrices(operation)
+        path = folder / f"{len(files):02}-{operation.name}.npz"
+        arrays = {
+            "a": a.astype(np.int32), "w": w.astype(np.int32), "sums": _as_product(sums, len(w)),
+            "bits": np.int64(operation.attributes["bits"]),
+            "a_signed": np.int64(operation.attributes["low"] < 0),
+        }  # fmt: skip
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with beside.open("wb") as file:
+                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+        files.append(path)
+
+    interpret(program, images, write)
+    return files
+
+
+def _as_product(sums: Integers, groups: int) -> Integers:
+    """Sums (B, O, H, W) or (B, O) as the matrices (groups, M, N) that products give."""
+    if sums.ndim == 2:
+        return sums[None]
+    batch, outputs, height, width = sums.shape
+    split = sums.reshape(batch, groups, outputs // groups, height, width)
+    return split.transpose(1, 0, 3, 4, 2).reshape(groups, batch * height * width, -1)
+
+
+def describe(program: Program, agreement: Agreement | None) -> dict[str, Any]:
+    """What export.json holds: layers with shapes and sizes, and the agreement where it was checked.
+
+    `sum_bits` is the width of a layer's largest possible sum, sign included.
+    """
+    layers = [
+        {
+            "name": layer.name,
+            "kind": layer.kind,
+            "bits": layer.attributes["bits"],
+            "a_signed": layer.attributes["low"] < 0,
+            "weights": int(layer.arrays["codes"].size),
+            "shape": list(layer.arrays["codes"].shape),
+            "sum_bits": _sum_bits(layer),
+        }
+        for layer in program.layers
+    ]
+    found = asdict(agreement) | {"exact": agreement.exact} if agreement else None
+    return {"fraction": program.fraction, "layers": layers, "agreement": found}
+
+
+def _sum_bits(layer: Operation) -> int:
+    weights = np.abs(layer.arrays["codes"].astype(np.int64))
+    most = int(weights.reshape(len(weights), -1).sum(1).max()) * int(layer.attributes["top"])
+    return most.bit_length() + 1
