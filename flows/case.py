@@ -86,6 +86,8 @@ def _output(instance: Instance, cell: Cell, pin: str, found: list[State]) -> Sta
 
 def _apply(function: Function, pins: Mapping[str, int], found: list[State]) -> State:
     inputs = [found[pins[name]] for name in function.inputs]
+    if inputs and inputs.count(None) == len(inputs):
+        return None  # nearly all gates, so that it pays to look first
     known = tuple(x if x in (0, 1) else None for x in inputs)
     value = restrict(function, known)
     if value is None and all(x is not None for x in inputs):

@@ -173,11 +173,14 @@ class CellPower:
         return balance < 0
 
     def evaluate(self, duty: Floats, density: Floats) -> Parts:
-        """Energy per cycle and leakage of every member, from all nets' duty and density."""
+        """Energy per cycle and leakage of every member, from all nets' duty and density.
+
+        These have shape (..., nets), the result (..., members): any number of activities at once.
+        """
         joint = self._joint(duty, density)
-        internal, clock = np.zeros(len(self.members)), np.zeros(len(self.members))
+        internal, clock = np.zeros(joint.shape[1:]), np.zeros(joint.shape[1:])
         all_clock = self.cell.kind == "clockgate"
-        shares = self.hidden_words @ joint
+        shares = np.tensordot(self.hidden_words, joint, 1)
         for power, share, fj in zip(self.hidden, shares, self.hidden_fj, strict=True):
             part = clock if all_clock or power.pin == self.cell.clock_pin else internal
             part += share * fj * self._of(density, power.pin)
@@ -186,7 +189,8 @@ class CellPower:
                 part = clock if all_clock else internal
                 rate = self._output_density(pin, joint, density)
                 part += self._driven_mean_fj(pin, joint, density) * rate
-        return Parts(internal, clock, self.leak_nw @ (self.leak_words @ joint))
+        leaks = np.tensordot(self.leak_nw @ self.leak_words, joint, 1)
+        return Parts(internal, clock, leaks)
 
     def _output_density(self, pin: str, joint: Floats, density: Floats) -> Floats:
         """Transitions of an output per cycle, connected or not.
@@ -197,29 +201,31 @@ class CellPower:
         """
         nets = self.nets[pin]
         if np.all(nets >= 0):
-            return np.asarray(density[nets])
+            return np.asarray(density[..., nets])
         if self.cell.kind == "comb":
-            decided = [self.words.decides(name, pin) @ joint for name in self.cell.inputs]
+            inputs = self.cell.inputs
+            decided = [np.tensordot(self.words.decides(name, pin), joint, 1) for name in inputs]
             rates = [self._of(density, name) for name in self.cell.inputs]
             made = np.sum(np.array(decided) * np.array(rates), axis=0)
         else:
             made = np.max([self._of(density, name) for name in self.cell.outputs], axis=0)
-        return np.asarray(np.where(nets >= 0, density[nets], made))
+        return np.asarray(np.where(nets >= 0, density[..., nets], made))
 
     def _driven_mean_fj(self, pin: str, joint: Floats, density: Floats) -> Floats:
         """Energy of one transition of an output, its inputs and states weighted by what they do."""
-        weights = self.driven_words[pin] @ joint
+        weights = np.tensordot(self.driven_words[pin], joint, 1)
         for row, power in zip(weights, self.driven[pin], strict=True):
             row *= self._of(density, power.related_pin or "")
         total = weights.sum(axis=0)
         weights[:, total <= 0] = 1.0  # nothing known to cause it: all alike
-        energies = np.array(self.driven_fj[pin])
+        energies = np.array(self.driven_fj[pin])  # (powers, members)
+        energies = energies.reshape(len(energies), *[1] * (weights.ndim - 2), -1)
         mean: Floats = (weights * energies).sum(axis=0) / weights.sum(axis=0)
         return mean
 
     def _joint(self, duty: Floats, density: Floats) -> Floats:
-        """Probability of every word for every member, shape (words, members)."""
-        joint = np.ones((1, len(self.members)))
+        """Probability of every word for every member, shape (words, ..., members)."""
+        joint = np.ones((1, *duty.shape[:-1], len(self.members)))
         for name in self.words.variables:
             p = self._state(duty, density) if name == STATE else self._of(duty, name)
             joint = np.concatenate([joint * (1 - p), joint * p])
@@ -231,17 +237,18 @@ class CellPower:
             ticks = self._of(density, gate.clock)
             open_ = self._of(density, gate.output)
             return np.clip(np.divide(open_, ticks, out=np.zeros_like(ticks), where=ticks > 0), 0, 1)
-        known = np.full(len(self.members), 0.5)
+        known = np.full((*duty.shape[:-1], len(self.members)), 0.5)
         register = self.cell.register
         for pin in self.cell.outputs:
             nets, function = self.nets[pin], self.cell.pins[pin].function
             if register is None or function is None:
                 continue
-            p = duty[nets] if function.inputs == (register.state[0],) else 1 - duty[nets]
+            p = duty[..., nets]
+            p = p if function.inputs == (register.state[0],) else 1 - p
             known = np.where(nets >= 0, p, known)
         return known
 
     def _of(self, values: Floats, pin: str) -> Floats:
         """The nets' values at a pin, 0 where it is not connected."""
         nets = self.nets[pin]
-        return np.where(nets >= 0, values[nets], 0.0)
+        return np.where(nets >= 0, values[..., nets], 0.0)

@@ -36,7 +36,7 @@ from flows.console import FlowError
 from flows.delays import REJECT, STEP_PS
 from flows.library import Library
 from flows.netlist import Netlist
-from flows.power import Power, PowerModel
+from flows.power import Energies, PowerModel
 from flows.stimulus import BATCHES, CYCLES, mac_inputs, rounds
 from flows.supply import LAW, LOWEST_V, NOMINAL_V
 from flows.synth import Synthesis, synthesize
@@ -138,6 +138,7 @@ def measure(point: Point, synthesis: Synthesis, settings: Settings) -> list[dict
         lambda rng, streams: mac_inputs(spec, mode, bench.netlist, kind, rng, streams, WARMUP),
         WARMUP,
     )
+    energies = _energies(bench, batches)
     path_ps = critical_path_ps(bench.netlist, bench.library, _case(bench.netlist, spec, mode))
     at_nominal = path_ps * LAW.delay_ratio(NOMINAL_V, bench.library.vdd_v)
     scaled_clock = settings.clock_ps * mode.lanes
@@ -150,7 +151,7 @@ def measure(point: Point, synthesis: Synthesis, settings: Settings) -> list[dict
             EnergyRow(
                 **asdict(point),
                 supply=supply,
-                **_energies(bench, batches, clock_ps, vdd_v, mode.lanes),
+                **_per_mac(energies, bench.library, clock_ps, vdd_v, mode.lanes),
                 macs_per_cycle=mode.lanes,
                 critical_path_ps=at_nominal * LAW.delay_ratio(vdd_v, NOMINAL_V),
                 clock_ps=clock_ps,
@@ -174,28 +175,23 @@ def _case(netlist: Netlist, spec: MacSpec, mode: Mode) -> dict[str, int]:
     }
 
 
-def _energies(
-    bench: Bench, batches: Batches, clock_ps: float, vdd_v: float, lanes: int
+def _energies(bench: Bench, batches: Batches) -> Energies:
+    """All vectors with their glitches, without, and then batch by batch."""
+    activity = partial(batches.activity, bench.netlist)
+    each = [activity(batch=i) for i in range(len(batches.vectors))]
+    return bench.power.energies([activity(), activity(glitches=False), *each])
+
+
+def _per_mac(
+    energies: Energies, library: Library, clock_ps: float, vdd_v: float, lanes: int
 ) -> dict[str, Any]:
     """Energies in fJ per useful MAC."""
-
-    def power(**which: Any) -> Power:
-        return bench.power(batches.activity(bench.netlist, **which), clock_ps, vdd_v)
-
-    whole = power()
-
-    def per_mac(watts: float) -> float:
-        return whole.fj(watts) / lanes
-
-    each = [per_mac(power(batch=i).total_w) for i in range(len(batches.vectors))]
-    parts = {
-        f"{name}_fj": per_mac(getattr(whole, f"{name}_w"))
-        for name in ("switching", "internal", "clock", "leakage")
-    }
+    parts = energies.parts_fj(clock_ps, LAW.energy_ratio(vdd_v, library.vdd_v) / lanes)
+    whole, settled, *each = np.sum(list(parts.values()), axis=0).tolist()
     return {
-        "energy_fj": sum(parts.values()),
-        **parts,
-        "glitch_fj": per_mac(whole.total_w - power(glitches=False).total_w),
+        "energy_fj": whole,
+        **{f"{name}_fj": float(values[0]) for name, values in parts.items()},
+        "glitch_fj": whole - settled,
         "ci95_fj": _half_width(each),
     }
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -18,7 +18,25 @@ from flows.library import Cell, Library
 
 CONSTANTS = ("0", "1")
 N = TypeVar("N", bound="Netlist")
+R = TypeVar("R")
 ZERO, ONE = 0, 1  # their net numbers
+
+
+def _once(method: Callable[[Any, Library], R]) -> Callable[[Any, Library], R]:
+    """Keep a method's result for the library it was last asked about: case after case is analysed
+    on the same netlist."""
+
+    name = f"_{method.__name__}"
+
+    @wraps(method)
+    def kept(self: Any, library: Library) -> R:
+        known = self.__dict__.get(name)  # a frozen dataclass lets no attribute be set
+        if known is None or known[0] is not library:
+            known = self.__dict__[name] = library, method(self, library)
+        result: R = known[1]
+        return result
+
+    return kept
 
 
 @dataclass(frozen=True)
@@ -84,6 +102,7 @@ class Netlist:
         """Net number by name."""
         return {name: i for i, name in enumerate(self.nets)}
 
+    @_once
     def drivers(self, library: Library) -> list[tuple[int, str] | None]:
         """For every net the (instance, output pin) that drives it; None for ports and constants."""
         drivers: list[tuple[int, str] | None] = [None] * len(self.nets)
@@ -93,6 +112,7 @@ class Netlist:
                     drivers[instance.pins[pin]] = (i, pin)
         return drivers
 
+    @_once
     def sinks(self, library: Library) -> list[list[tuple[int, str]]]:
         """For every net the (instance, input pin) pairs that it feeds."""
         sinks: list[list[tuple[int, str]]] = [[] for _ in self.nets]
@@ -130,6 +150,7 @@ class Netlist:
             raise FlowError(f"library {library.name} has no wire load; leave the wire scale at 0.")
         return np.array([library.wire_load(int(n)) for n in counts])
 
+    @_once
     def levels(self, library: Library) -> tuple[tuple[int, ...], ...]:
         """Combinational instances by logic level: each reads only earlier levels and registers.
 
