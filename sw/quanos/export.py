@@ -125,7 +125,7 @@ def write_operands(program: Program, images: NDArray[Any], folder: Path) -> list
         arrays = {
             "a": a.astype(np.int32), "w": w.astype(np.int32), "sums": _as_product(sums, len(w)),
             "bits": np.int64(operation.attributes["bits"]),
-            "a_signed": np.int64(operation.attributes["low"] < 0),
+            "a_signed": np.int64(operation.attributes["low"] < 0), "images": np.int64(len(images)),
         }  # fmt: skip
         beside = path.with_name(f".{path.name}.{os.getpid()}")
         try:

@@ -1,0 +1,123 @@
+"""Operands of a network's layers, as the trainer's export writes them: integer matrix products.
+
+A layer's file is a `.npz` with `a` (groups, M, K), `w` (groups, K, N), their exact products `sums`
+(groups, M, N), and the whole numbers `bits` (of both operands), `a_signed` (0, 1) and `images` (how
+many images M stands for).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.console import FlowError
+from hw.rtl.spec import MacSpec, Mode
+
+ARRAYS = ("a", "w", "sums")
+NUMBERS = ("bits", "a_signed", "images")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Layer:
+    """A layer's products; `a` (groups, M, K) times `w` (groups, K, N) gives `sums`."""
+
+    name: str
+    bits: int
+    a_signed: bool
+    images: int
+    a: NDArray[np.int64]
+    w: NDArray[np.int64]
+    sums: NDArray[np.int64]
+
+    @property
+    def groups(self) -> int:
+        """Products of the layer: one, or one a group of a grouped convolution."""
+        return len(self.w)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(M, K, N) of one product."""
+        return self.a.shape[1], self.w.shape[1], self.w.shape[2]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all products."""
+        m, k, n = self.shape
+        return self.groups * m * k * n
+
+    def mode(self, mac: MacSpec) -> Mode:
+        """The mode in which `mac` runs the layer.
+
+        A conventional MAC runs at its own width. One-bit operands that hold a zero, which padding
+        makes, run at two bits: +1 and -1 have no zero between them.
+        """
+        if not mac.scalable:
+            return mac.mode(mac.w_width, mac.a_width, self.a_signed)
+        w_bits, a_bits = self.bits, self.bits
+        if self.bits == 1:
+            w_bits += bool((self.w == 0).any())
+            a_bits += bool(self.a_signed and (self.a == 0).any())
+        return mac.mode(w_bits, a_bits, self.a_signed)
+
+
+def read_layers(folder: Path | str) -> list[Layer]:
+    """The layers of a folder in the order of their file names.
+
+    Raises FlowError where there are none, or a file is damaged, incomplete or inconsistent.
+    """
+    files = sorted(Path(folder).glob("*.npz"))
+    if not files:
+        raise FlowError(
+            f"{folder} holds no layer operands (*.npz); write them with quanos export --operands."
+        )
+    return [read_layer(file) for file in files]
+
+
+def read_layer(path: Path) -> Layer:
+    """One layer's operands; its name is the file's without the number before the first dash."""
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            data = {name: file[name] for name in file.files}
+    except (ValueError, EOFError, BadZipFile):
+        raise FlowError(f"{path} is no whole .npz file; write it with quanos export.") from None
+    if missing := [name for name in (*ARRAYS, *NUMBERS) if name not in data]:
+        raise FlowError(f"{path} lacks {', '.join(missing)}; write it with quanos export.")
+    if any(data[name].dtype.kind not in "iu" for name in (*ARRAYS, *NUMBERS)):
+        raise FlowError(f"{path} must hold integers only; write it with quanos export.")
+    numbers = {name: int(data[name]) for name in NUMBERS}
+    layer = Layer(
+        name=path.stem.partition("-")[2] or path.stem,
+        bits=numbers["bits"],
+        a_signed=bool(numbers["a_signed"]),
+        images=numbers["images"],
+        **{name: data[name].astype(np.int64) for name in ARRAYS},
+    )
+    _check(layer, path)
+    return layer
+
+
+def _check(layer: Layer, path: Path) -> None:
+    a, w, sums = layer.a, layer.w, layer.sums
+    shapes: tuple[Any, ...] = (a.shape, w.shape, sums.shape)
+    fits = a.ndim == w.ndim == sums.ndim == 3 and a.shape[2] == w.shape[1] and a.size and w.size
+    if not fits or sums.shape != (len(w), a.shape[1], w.shape[2]) or len(a) != len(w):
+        raise FlowError(
+            f"{path} must hold a (groups, M, K), w (groups, K, N) and sums (groups, M, N), not "
+            f"{', '.join(map(str, shapes))}."
+        )
+    if not 1 <= layer.bits <= 16 or layer.images < 1:
+        raise FlowError(f"{path} must have 1 to 16 bits and at least one image.")
+    most = max((1 << layer.bits - 1) - 1, 1)
+    low, high = (-most, most) if layer.a_signed else (0, (1 << layer.bits) - 1)
+    for name, codes, bounds in (("w", w, (-most, most)), ("a", a, (low, high))):
+        outside = codes[(codes < bounds[0]) | (codes > bounds[1])]
+        if outside.size:
+            raise FlowError(
+                f"{path} has {name} code {outside[0]}; at {layer.bits} bits {bounds[0]} to "
+                f"{bounds[1]} are allowed."
+            )
