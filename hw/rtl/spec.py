@@ -418,33 +418,45 @@ class ArraySpec:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Words of a tile's beats: weights (tile.rows, columns) and activations (beats, rows).
 
-        `w_codes` and `a_codes` are the whole matrices. Raises ValueError for codes outside the
-        mode's range, and where one-bit lanes together do not fill a word along K.
+        `w_codes` and `a_codes` are the whole matrices. Raises ValueError as `words` does.
+        """
+        w, a = np.asarray(w_codes)[tile.k, tile.n], np.asarray(a_codes)[tile.m, tile.k]
+        w_words, a_words = self.words(w, a, mode)
+        # Rows without a weight multiply by zero whatever their activation.
+        return w_words, _padded(a_words, (tile.beats, self.rows), 0)
+
+    def words(
+        self, w_codes: ArrayLike, a_codes: ArrayLike, mode: Mode
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Words of whole matrices, of which a tile is a part: weights (rows, columns) and
+        activations (M, rows), for as many rows as K takes and N's columns in whole tiles.
+
+        Raises ValueError for codes outside the mode's range, and where one-bit lanes together do
+        not fill a word along K.
         """
         per_row, per_column = self.lanes_along(mode)
-        w, a = np.asarray(w_codes)[tile.k, tile.n], np.asarray(a_codes)[tile.m, tile.k]
+        w, a = np.asarray(w_codes), np.asarray(a_codes)
         # Codes that no product of the result contains; a binary operand has no zero.
         w_pad = int(mode.w_bits == 1)
         a_pad = int(mode.a_bits == 1 and mode.a_signed)
         if w_pad and a_pad and len(w) % per_row:
             raise ValueError(
                 f"K must be a multiple of {per_row} where +1 and -1 meet in lanes that are summed "
-                f"together, not end in {len(w)} of a tile; choose a K that fills the lanes."
+                f"together, not {len(w)}; choose a K that fills the lanes."
             )
-        w = _padded(w, (tile.rows * per_row, self.columns * per_column), w_pad)
-        a = _padded(a, (tile.beats, tile.rows * per_row), a_pad)
-        w = w.reshape(tile.rows, per_row, self.columns, per_column).swapaxes(1, 2)
-        a = np.repeat(a.reshape(tile.beats, tile.rows, per_row), per_column, axis=-1)
+        rows, columns = -(-len(w) // per_row), self.columns * per_column
+        columns *= -(-w.shape[1] // columns)
+        w = _padded(w, (rows * per_row, columns), w_pad)
+        a = _padded(a, (len(a), rows * per_row), a_pad)
+        w = w.reshape(rows, per_row, -1, per_column).swapaxes(1, 2)
+        a = np.repeat(a.reshape(len(a), rows, per_row), per_column, axis=-1)
         # `MacSpec.pack` takes pairs; weights and activations differ in number.
         count = max(w.size, a.size) // mode.lanes
         w_words, a_words = self.mac.pack(
             np.resize(w, (count, mode.lanes)), np.resize(a, (count, mode.lanes)), mode
         )
-        w_words = w_words[: tile.rows * self.columns].reshape(tile.rows, self.columns)
-        a_words = a_words[: tile.beats * tile.rows].reshape(tile.beats, tile.rows)
-        # Rows without a weight multiply by zero whatever their activation.
-        a_words = _padded(a_words, (tile.beats, self.rows), 0)
-        return w_words, a_words
+        w_words = w_words[: w.size // mode.lanes].reshape(rows, -1)
+        return w_words, a_words[: a.size // mode.lanes].reshape(len(a), rows)
 
     def unpack(self, words: ArrayLike, tile: Tile, mode: Mode) -> NDArray[Any]:
         """Results of a tile that emits, (beats, its columns of N), of its `sums` beats' words,

@@ -17,6 +17,15 @@ class MismatchError(AssertionError):
     """A MAC's accumulator differs from the golden model's; the sentence names the operands."""
 
 
+def soiled(
+    words: NDArray[np.int64], width: int, bits: int, lanes: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Words with random bits below the code of each lane."""
+    lane = width // lanes
+    low = sum(((1 << (lane - bits)) - 1) << (n * lane) for n in range(lanes))
+    return words | (rng.integers(0, 1 << width, words.shape) & low)
+
+
 @dataclass
 class Driver:
     """Turns sequences into stimulus records, with garbage wherever the MAC must not look.
@@ -36,16 +45,11 @@ class Driver:
         """Operand words, shape (T,), of a sequence."""
         w, a = self.spec.pack(sequence.w, sequence.a, sequence.mode)
         mode, spec = sequence.mode, self.spec
-        return (
-            self._soil(w, spec.w_width, mode.w_bits, mode.lanes, sequence.en),
-            self._soil(a, spec.a_width, mode.a_bits, mode.lanes, sequence.en),
-        )
-
-    def _soil(self, words, width: int, bits: int, lanes: int, en) -> NDArray[np.int64]:
-        lane = width // lanes
-        low = sum(((1 << (lane - bits)) - 1) << (n * lane) for n in range(lanes))
-        garbage = self.rng.integers(0, 1 << width, len(words))
-        return np.where(en, words | (garbage & low), garbage)
+        w = soiled(w, spec.w_width, mode.w_bits, mode.lanes, self.rng)
+        a = soiled(a, spec.a_width, mode.a_bits, mode.lanes, self.rng)
+        w_garbage = self.rng.integers(0, 1 << spec.w_width, len(w))
+        a_garbage = self.rng.integers(0, 1 << spec.a_width, len(a))
+        return np.where(sequence.en, w, w_garbage), np.where(sequence.en, a, a_garbage)
 
     def records(self, sequence: Sequence) -> NDArray[np.uint8]:
         """Records, shape (T + latency - 1, bytes), the last cycles without `en` to drain."""

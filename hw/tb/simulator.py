@@ -83,14 +83,19 @@ def _build(wrapper: str, sources: Sequence[Path], place: Path, waves: bool) -> N
 
 
 def simulate(
-    place: Path, folder: Path, plusargs: list[str], env: dict[str, str], waves: bool
+    place: Path,
+    folder: Path,
+    plusargs: list[str],
+    env: dict[str, str],
+    waves: bool,
+    module: str = "hw.tb.mac_tb",
 ) -> None:
-    """Run hw.tb.mac_tb in the simulator built in `place`, in `folder`; its log is sim.log there."""
+    """Run a cocotb module in the simulator built in `place`, in `folder`; sim.log is its log."""
     runner = _runner()
     runner.build_dir = place
     with suppress(RuntimeError, SystemExit):  # the outcome tells what went wrong
         runner.test(
-            test_module="hw.tb.mac_tb", hdl_toplevel=TOP, hdl_toplevel_lang="verilog",
+            test_module=module, hdl_toplevel=TOP, hdl_toplevel_lang="verilog",
             build_dir=place, test_dir=folder, results_xml=folder / "results.xml",
             plusargs=plusargs, extra_env=env, waves=waves, log_file=folder / "sim.log",
         )  # fmt: skip
