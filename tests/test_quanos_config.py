@@ -39,7 +39,10 @@ def test_a_bad_key_is_refused_with_what_is_allowed(keys, sentence) -> None:
 
 
 def test_an_unknown_preset_names_those_there_are() -> None:
-    with pytest.raises(ConfigError, match="cifar10-fast, cifar10-paper, digits, fashion-mnist"):
+    with pytest.raises(
+        ConfigError,
+        match="cifar10-fast, cifar10-paper, cifar100-fast, cifar100-paper, digits, fashion-mnist",
+    ):
         preset("mnist")
 
 

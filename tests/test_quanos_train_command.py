@@ -34,7 +34,8 @@ def run(tmp_path_factory) -> Path:
 def test_the_run_folder_holds_all_that_is_promised(run) -> None:
     names = {path.name for path in run.iterdir()}
     promised = {"config.toml", "run.json", "metrics.jsonl", "summary.json", "16", "mean"}
-    assert promised | {"checkpoint.safetensors", "sensed.safetensors"} == names
+    promised |= {"measured.json", "checkpoint.safetensors", "sensed.safetensors"}
+    assert promised == names
     origin = json.loads((run / "run.json").read_text())
     assert origin["table_sha256"] == EnergyTable.load().sha256
     assert {"commit", "seed", "versions", "started", "finished"} <= set(origin)

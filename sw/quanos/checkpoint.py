@@ -1,25 +1,27 @@
 """Checkpoints: tensors in safetensors with one JSON text beside them, whole or not there at all.
 
 The JSON (key `quanos` of the file's metadata) makes a checkpoint self-describing: `schema`,
-`config` (the run's), `input_shape`, `classes`, `epoch` (epochs completed), `bits` by layer and
-`rounds`, a list of {epoch, ans, bits} with what was sensed and assigned. Tensors are named
-`model.*` and `optimizer.*`.
+`config` (the run's), `input_shape`, `classes`, `epoch` (epochs completed), `step` (steps of the
+epoch under way), `bits` by layer and `rounds`, a list of {epoch, ans, bits} with what was sensed
+and assigned. Tensors are named `model.*`, `optimizer.*` and `partial.*` (sums of the epoch under
+way). A checkpoint may be split into parts below a size; see `quanos.shards`.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from quanos.layers import quantize, set_bits
 from quanos.models import build_model
+from quanos.shards import ShardError, read_bytes, write_bytes
 
 SCHEMA = "quanos.checkpoint/1"
 NAME = "checkpoint.safetensors"
@@ -29,35 +31,41 @@ class CheckpointError(ValueError):
     """A checkpoint that is damaged, foreign or of another run."""
 
 
-def save(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-    """Write a checkpoint beside its place, then rename it: a kill leaves the old one whole."""
+def save(
+    path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, shard_mb: float = 0
+) -> None:
+    """Write a checkpoint beside its place, then rename it: a kill leaves the old one whole.
+
+    With `shard_mb` above zero, no file of it is larger than that many megabytes (1e6 bytes).
+    """
     text = json.dumps({"schema": SCHEMA, **meta})
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file(whole, beside, metadata={"quanos": text})
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_bytes(path, save_tensors(whole, metadata={"quanos": text}), int(shard_mb * 1e6))
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors (on the CPU) and metadata of a checkpoint.
+    """Tensors (on the CPU) and metadata of a checkpoint, split or not.
 
     Raises CheckpointError for a file that is missing, truncated or not written by `save`.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("quanos", "null")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        meta = json.loads(text)
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raw = read_bytes(path)
+        tensors = load_tensors(raw)
+        meta = json.loads(_metadata(raw).get("quanos", "null"))
+    except (SafetensorError, ShardError, OSError, ValueError) as error:
         raise CheckpointError(
             f"checkpoint {path} is missing or damaged ({error}); remove it, or name another one."
         ) from None
     if not isinstance(meta, dict) or meta.get("schema") != SCHEMA:
         raise CheckpointError(f"{path} is no checkpoint of this version ({SCHEMA}).")
     return tensors, meta
+
+
+def _metadata(raw: bytes) -> dict[str, str]:
+    """The free text of a safetensors file: its header is JSON behind its length in 8 bytes."""
+    length = int.from_bytes(raw[:8], "little")
+    header: dict[str, dict[str, str]] = json.loads(raw[8 : 8 + length])
+    return header.get("__metadata__", {})
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -14,6 +14,9 @@ import tomli_w
 from quanos.data_formats import DATASETS
 from quanos.policies import POLICIES
 
+SWITCH = ("off", "on", "cuda")
+"""Words of an option that may hold on CUDA alone."""
+
 
 class ConfigError(ValueError):
     """A configuration that cannot be run; the message says what is allowed."""
@@ -55,8 +58,19 @@ class Config:
     label_smoothing: float = _key(0.0, "label smoothing of the training loss")
     shift: int = _key(1, "random shift in pixels, each direction")
     flip: bool = _key(False, "random mirroring left to right")
-    adversarial: str = _key("none", "train on adversarial images of", ("none", "fgsm", "pgd"))
+    bf16: str = _key("off", "training steps in bfloat16; `cuda`: there alone", SWITCH)
+    channels_last: str = _key("off", "channels last in memory; `cuda`: there alone", SWITCH)
+    compile: str = _key("off", "torch.compile the network; `cuda`: there alone", SWITCH)
+    validation_images: int = _key(0, "training images held out, the same in every run; 0: none")
+    adversarial: str = _key(
+        "none",
+        "train on adversarial images of",
+        ("none", "fgsm", "fgsm-rs", "n-fgsm", "pgd"),
+    )
     adversarial_epsilon: float = _key(8 / 255, "epsilon of adversarial training")
+    adversarial_epoch: int = _key(0, "epochs on clean images before it")
+    adversarial_steps: int = _key(7, "steps of PGD in it")
+    watch_images: int = _key(512, "held-out images that PGD-10 watches it on")
     ans_images: int = _key(1000, "training images that ANS is measured on")
     ans_epsilon: float = _key(0.05, "epsilon of the FGSM in ANS")
     ans_reduction: str = _key("sample", "norm over the sample, or mean", ("sample", "images"))
@@ -88,6 +102,8 @@ class Config:
             "round_epochs",
             "batch_size",
             "ans_images",
+            "adversarial_steps",
+            "watch_images",
             "pgd_steps",
             "strong_steps",
             "strong_restarts",
@@ -101,6 +117,9 @@ class Config:
             "weight_decay",
             "shift",
             "attack_images",
+            "validation_images",
+            "adversarial_epoch",
+            "adversarial_epsilon",
             "ans_epsilon",
         ):
             if getattr(self, name) < 0:

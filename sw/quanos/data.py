@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from quanos.data_formats import DATASETS, Bytes, DataError, read_cifar, read_idx
 
-SPLIT_SEED = 2004  # the digits' train/test split is the same in every run, whatever its seed
+SPLIT_SEED = 2004  # what is held out is the same in every run, whatever its seed
 TEST_SHARE = 0.25
 
 
@@ -46,6 +46,10 @@ class Split:
         end = count or len(self)
         return Split(self.codes[:end], self.labels[:end], self.full_scale)
 
+    def take(self, index: Tensor) -> Split:
+        """The images of these numbers, in that order."""
+        return Split(self.codes[index], self.labels[index], self.full_scale)
+
     def to(self, device: torch.device | str) -> Split:
         return Split(self.codes.to(device), self.labels.to(device), self.full_scale)
 
@@ -58,12 +62,13 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A named data set: its training and test split and its number of classes."""
+    """A named data set: its splits and classes; `validation` is held out of the training images."""
 
     name: str
     train: Split
     test: Split
     classes: int
+    validation: Split | None = None
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -78,7 +83,34 @@ class Dataset:
         return torch.cat([test.images(), rest]) if len(test) < count else test.images()
 
     def to(self, device: torch.device | str) -> Dataset:
-        return Dataset(self.name, self.train.to(device), self.test.to(device), self.classes)
+        held_out = self.validation.to(device) if self.validation else None
+        return replace(
+            self, train=self.train.to(device), test=self.test.to(device), validation=held_out
+        )
+
+    def hold_out(self, count: int) -> Dataset:
+        """The data set with `count` training images taken out for validation, always the same.
+
+        Raises DataError where no training image would be left.
+        """
+        if count == 0:
+            return self
+        if count >= len(self.train):
+            raise DataError(
+                f"{count} images cannot be held out of {len(self.train)} for training; hold out "
+                "fewer with --validation-images."
+            )
+        generator = torch.Generator().manual_seed(SPLIT_SEED)
+        order = torch.randperm(len(self.train), generator=generator)
+        held_out, rest = order[:count], order[count:].sort().values
+        return replace(self, train=self.train.take(rest), validation=self.train.take(held_out))
+
+    def limit(self, count: int) -> Dataset:
+        """The first `count` images of every split, all of them for 0; for trying things out."""
+        held_out = self.validation.first(count) if self.validation else None
+        return replace(
+            self, train=self.train.first(count), test=self.test.first(count), validation=held_out
+        )
 
 
 def load_dataset(name: str, data_dir: Path | None = None) -> Dataset:
@@ -183,17 +215,24 @@ LOADERS: dict[str, Callable[[Path | None], Dataset]] = dict(
 )
 
 
-def random_shift(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
+def random_shift(
+    images: Tensor,
+    pixels: int,
+    generator: torch.Generator,
+    total: int | None = None,
+    part: slice = slice(None),
+) -> Tensor:
     """Each image (B, C, H, W) moved by up to `pixels` in either direction, zeros coming in.
 
-    This is the usual crop out of an image padded with `pixels` zeros on every side.
+    This is the usual crop out of an image padded with `pixels` zeros on every side. Where the
+    images are a `part` of a batch of `total`, the draws are the whole batch's.
     """
     if pixels == 0:
         return images
     count, _, height, width = images.shape
     padded = functional.pad(images, [pixels] * 4)
-    offsets = torch.randint(0, 2 * pixels + 1, (2, count, 1), generator=generator)
-    offsets = offsets.to(images.device)
+    offsets = torch.randint(0, 2 * pixels + 1, (2, total or count, 1), generator=generator)
+    offsets = offsets[:, part].to(images.device)
     rows = offsets[0] + torch.arange(height, device=images.device)  # (B, H)
     columns = offsets[1] + torch.arange(width, device=images.device)  # (B, W)
     image = torch.arange(count, device=images.device)[:, None, None]
@@ -202,7 +241,15 @@ def random_shift(images: Tensor, pixels: int, generator: torch.Generator) -> Ten
     return picked.permute(0, 3, 1, 2).contiguous()
 
 
-def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image (B, C, H, W) mirrored left to right with probability one half."""
-    mirror = torch.rand(len(images), 1, 1, 1, generator=generator).to(images.device) < 0.5
-    return torch.where(mirror, images.flip(-1), images)
+def random_flip(
+    images: Tensor,
+    generator: torch.Generator,
+    total: int | None = None,
+    part: slice = slice(None),
+) -> Tensor:
+    """Each image (B, C, H, W) mirrored left to right with probability one half.
+
+    Where the images are a `part` of a batch of `total`, the draws are the whole batch's.
+    """
+    draws = torch.rand(total or len(images), 1, 1, 1, generator=generator)[part]
+    return torch.where(draws.to(images.device) < 0.5, images.flip(-1), images)

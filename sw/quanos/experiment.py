@@ -7,6 +7,8 @@ name if it is another, then the baselines `16`, `mean`, ...):
     policy, bits {layer: bits}, mean_bits (shortcuts left out), epochs, sense_epoch
     rounds           list of {epoch, ans, bits}: what each round sensed and assigned
     ans_sensed {layer: ANS} at the sensing epoch, ans_final at the end; layers in forward order
+    validation_accuracy (where training images were held out)
+    rollbacks        epochs that were undone because of catastrophic overfitting
     clean_accuracy (all test images), attacked_images, attacked_clean_accuracy (those attacked)
     paper, strong    lists of {attack, epsilon, accuracy, adversarial_loss}; the result of `strong`
                      is its attack `worst_case`; see `quanos.robustness`
@@ -23,6 +25,7 @@ supply.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -34,6 +37,7 @@ import torch
 from torch import nn
 
 from flows.table import EnergyTable, TableError
+from quanos import parallel
 from quanos.config import Config
 from quanos.data import Dataset, load_dataset
 from quanos.energy import ModelEnergy, model_energy
@@ -42,9 +46,12 @@ from quanos.policies import mean
 from quanos.progress import Progress
 from quanos.robustness import accuracy, count_attacks, evaluate
 from quanos.run import SUMMARY, open_run, provenance, write_json
-from quanos.trainer import SENSED, State, fresh, own_layers, sense, train
+from quanos.slices import Paused, Slice
+from quanos.state import State, fresh
+from quanos.trainer import SENSED, own_layers, sense, train
 
 SCHEMA = "quanos.summary/1"
+MEASURED = "measured.json"
 
 
 def run_experiment(
@@ -55,27 +62,36 @@ def run_experiment(
     resume: bool = False,
     overwrite: bool = False,
     command: str = "",
+    sitting: Slice | None = None,
+    warm: Path | None = None,
+    limit: int = 0,
 ) -> dict[str, Any]:
     """Train, attack and price all columns; writes the run folder and returns its summary.
 
-    `command` is what the run was asked for with; it is kept in `run.json`.
+    `command` is what the run was asked for with; it is kept in `run.json`. `warm` is a checkpoint
+    at the sensing epoch that stands in for the epochs before it (see `quanos.trainer.train`).
+    `limit` takes the first images of every split alone, for trying things out. Under torchrun
+    process 0 returns the summary, the others nothing. Raises Paused where `sitting` is over.
     """
-    data = load_dataset(config.dataset, config.data_path)
+    sitting = sitting or Slice()
+    data = load_dataset(config.dataset, config.data_path).hold_out(config.validation_images)
+    data = data.limit(limit)
     if config.threads:
         torch.set_num_threads(config.threads)
     fresh(
         config, data
     )  # refuses a network, image or device that cannot be before anything is written
-    open_run(folder, config, resume=resume, overwrite=overwrite)
+    group = parallel.group(config.device)
+    group.from_lead(lambda: open_run(folder, config, resume=resume, overwrite=overwrite))
     origin = provenance(config, table.sha256) | {"command": command, "started": _now()}
-    write_json(folder / "run.json", origin)
+    if group.lead:
+        write_json(folder / "run.json", origin)
     start = time.perf_counter()
-    states = dict(train_columns(config, data, folder))
+    states = dict(train_columns(config, data, folder, sitting, warm, table))
+    if not group.lead:
+        return {}
     trained = time.perf_counter()
-    twin = states["16"].model if "16" in states else None
-    columns = {
-        name: column(name, state, config, data, table, twin) for name, state in states.items()
-    }
+    columns = dict(evaluate_columns(states, config, data, folder, table, sitting))
     seconds = {"train": trained - start, "evaluate": time.perf_counter() - trained}
     summary = {
         "schema": SCHEMA,
@@ -93,17 +109,54 @@ def run_experiment(
     return summary
 
 
-def train_columns(config: Config, data: Dataset, folder: Path) -> Iterator[tuple[str, State]]:
+def train_columns(
+    config: Config,
+    data: Dataset,
+    folder: Path,
+    sitting: Slice,
+    warm: Path | None,
+    table: EnergyTable,
+) -> Iterator[tuple[str, State]]:
     """The network by the configured policy, then each baseline; name and final state."""
+    group = parallel.group(config.device)
     name = main_column(config)
-    state = train(config, data, folder, label=name)
+    state = train(config, data, folder, label=name, warm=warm, sitting=sitting)
     yield name, state
     for baseline in config.baselines:
-        own = replace(config, baselines=(), **_uniform(baseline, state.model))
+        own = replace(config, baselines=(), **_baseline(baseline, state.model))
         place = folder / baseline
-        open_run(place, own, resume=True, overwrite=True)
-        write_json(place / "run.json", provenance(own, ""))
-        yield baseline, train(own, data, place, label=baseline, warm=folder / SENSED)
+
+        def make_ready(place: Path = place, own: Config = own) -> None:
+            open_run(place, own, resume=True, overwrite=True)
+            write_json(place / "run.json", provenance(own, ""))
+
+        group.from_lead(make_ready)
+        shared = folder / SENSED
+        yield baseline, train(own, data, place, label=baseline, warm=shared, sitting=sitting)
+
+
+def evaluate_columns(
+    states: dict[str, State],
+    config: Config,
+    data: Dataset,
+    folder: Path,
+    table: EnergyTable,
+    sitting: Slice,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every column's part of the summary; what was measured is kept in its folder as it comes.
+
+    So a run that was cut off measures no column twice. Prices are made anew: they cost nothing,
+    and the table may be another one.
+    """
+    twin = states["16"].model if "16" in states else None
+    for number, (name, state) in enumerate(states.items()):
+        path = (folder if name == main_column(config) else folder / name) / MEASURED
+        if not path.exists():
+            if number and sitting.over():
+                raise Paused(f"{folder} is trained, and {number} of {len(states)} columns attacked")
+            write_json(path, column(name, state, config, data, twin))
+        measured = json.loads(path.read_text(encoding="utf-8"))
+        yield name, measured | priced(state.model, data.input_shape, measured["bits"], table)
 
 
 def main_column(config: Config) -> str:
@@ -111,7 +164,7 @@ def main_column(config: Config) -> str:
     return "quanos" if config.policy == "ans" else config.policy
 
 
-def _uniform(baseline: str, model: nn.Module) -> dict[str, Any]:
+def _baseline(baseline: str, model: nn.Module) -> dict[str, Any]:
     """The keys that make a run the baseline of that name."""
     bits = own_layers(model, get_bits(model))
     limit = float(round(mean(bits))) if baseline == "mean" else float(baseline)
@@ -123,10 +176,9 @@ def column(
     state: State,
     config: Config,
     data: Dataset,
-    table: EnergyTable,
     twin: nn.Module | None,
 ) -> dict[str, Any]:
-    """Everything `summary.json` says about one network; see the module's docstring."""
+    """What is measured of one network, all of its summary but the prices."""
     model, bits = state.model, get_bits(state.model)
     data = data.to(next(model.parameters()).device)
     with Progress(f"{name}: attacks", count_attacks(config)) as progress:
@@ -146,6 +198,8 @@ def column(
         "epochs": state.epoch,
         "sense_epoch": config.sense_epoch,
         "rounds": state.rounds,
+        "adversarial": state.adversarial,
+        "rollbacks": state.rollbacks,
         "ans_sensed": state.rounds[0]["ans"],
         "ans_final": sense(model, data.train, config),
         "clean_accuracy": accuracy(model, data.test),
@@ -154,7 +208,12 @@ def column(
         "paper": result.paper,
         "strong": result.strong,
         "gate": result.gate,
-    } | priced(model, data.input_shape, bits, table)
+    } | _held_out(model, data)
+
+
+def _held_out(model: nn.Module, data: Dataset) -> dict[str, float]:
+    held_out = data.validation
+    return {"validation_accuracy": accuracy(model, held_out)} if held_out else {}
 
 
 def priced(

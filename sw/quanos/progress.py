@@ -29,9 +29,21 @@ class Progress:
             self._task = self._bar.add_task(label, total=total, info="")
 
     def advance(self, amount: int, info: str = "") -> None:
-        """Move the bar by `amount` of the total and show `info` beside it."""
+        """Move the bar by `amount` of the total; `info` beside it stays where none is given."""
         if self._bar:
-            self._bar.update(self._task, advance=amount, info=info)
+            self._bar.update(self._task, advance=amount)
+            if info:
+                self._bar.update(self._task, info=info)
+
+    @property
+    def live(self) -> bool:
+        """Whether there is a bar to show something beside."""
+        return self._bar is not None
+
+    def show(self, info: str) -> None:
+        """Put `info` beside the bar."""
+        if self._bar:
+            self._bar.update(self._task, info=info)
 
     def line(self, text: str) -> None:
         """A line that stays, above the bar where there is one."""

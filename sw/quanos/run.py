@@ -3,7 +3,10 @@
 config.toml              the whole configuration
 run.json                 commit, seed, versions, hash of the energy table, start and end
 metrics.jsonl            a line per epoch: epoch, loss, train_accuracy, test_accuracy,
-                         lr, mean_bits, seconds, images_per_s
+                         lr, mean_bits, seconds, images_per_s; validation_accuracy where images
+                         were held out, watch_accuracy (PGD-10) in adversarial training
+measured.json            what was measured of the network at the end
+tensorboard/             the metrics for TensorBoard, with --tensorboard
 checkpoint.safetensors   the network and its optimizer after the last completed epoch
 sensed.safetensors       the same at the sensing epoch, before the bits were assigned
 summary.json             the results; its keys stand in `quanos.experiment`

@@ -4,18 +4,17 @@ In its iterative form sensing and assigning are repeated every few epochs, each 
 of the last: k_l <- k_l - round(ANS_l k_l).
 
 Every policy runs through the same loop, so that a uniform baseline differs from the QUANOS network
-in the assignment alone. All that is drawn by chance in an epoch comes from generators seeded by
-(seed, epoch), and the learning rate follows from the step: a checkpoint needs no state of either.
+in the assignment alone. All that is drawn by chance comes from generators seeded by (seed, epoch,
+step), and the learning rate follows from the step: a checkpoint needs no state of either, and a
+slice may end after any step.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,30 +22,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from quanos import checkpoint
+from quanos import checkpoint, parallel
+from quanos import state as states
 from quanos.ans import adversarial_noise_sensitivity
-from quanos.attacks import fgsm, perturb, pgd
-from quanos.checkpoint import CheckpointError
+from quanos.attacks import fgsm
+from quanos.board import Board
 from quanos.config import Config
 from quanos.data import Dataset, Split, random_flip, random_shift
 from quanos.energy import resolve_bits
-from quanos.layers import get_bits, quantize, set_bits
-from quanos.models import build_model
+from quanos.hardening import collapsed, hardened, remedy, watch
+from quanos.layers import get_bits, set_bits
+from quanos.parallel import Group
 from quanos.policies import Budget, assign, mean
 from quanos.progress import Progress
 from quanos.robustness import accuracy
 from quanos.run import append_metric, keep_metrics
+from quanos.schedule import derive_seed, learning_rate
+from quanos.slices import Paused, Slice
+from quanos.state import ASSIGNMENT_KEYS, EVALUATION_KEYS, HARDENING_KEYS, State, device, fresh
 
 Value = TypeVar("Value", int, float)
 SENSED = "sensed.safetensors"
-EVALUATION_KEYS = {
-    *("data_dir", "device", "baselines", "fgsm_epsilons", "pgd_epsilons", "pgd_steps"),
-    *("strong_steps", "strong_restarts", "attack_images"),
-}
-"""Keys of the configuration that do not change what training gives."""
-
-ASSIGNMENT_KEYS = {"policy", "mean_bits", "rounds", "round_epochs"}
-"""Keys that change training only after the bits are assigned."""
+SHOWN_EVERY = 0.5
+"""Seconds between updates of the bar: reading the loss waits for the device."""
 
 
 class DivergedError(ValueError):
@@ -54,52 +52,257 @@ class DivergedError(ValueError):
 
 
 @dataclass
-class State:
-    """What training changes: network, optimizer, completed epochs.
+class Trainer:
+    """One network's training: configuration, data, folder and what this slice may do."""
 
-    `rounds` holds, for every round of sensing so far, {epoch, ans, bits} with the bits assigned.
-    """
+    config: Config
+    data: Dataset
+    folder: Path
+    slice: Slice
+    group: Group
+    board: Board = field(init=False)
 
-    model: nn.Module
-    optimizer: torch.optim.SGD
-    epoch: int = 0
-    rounds: list[dict[str, Any]] = field(default_factory=list)
+    def run(self, state: State, label: str) -> State:
+        """Train from `state` to the last epoch."""
+        config, images = self.config, len(self.data.train)
+        if self.group.lead:
+            keep_metrics(self.folder, state.epoch)
+        wanted = self.slice.tensorboard and self.group.lead
+        self.board = Board(self.folder, state.epoch, wanted=wanted)
+        forward = self._forward(state)
+        with Progress(label, config.epochs * images, quiet=not self.group.lead) as progress:
+            progress.advance(state.epoch * images + state.step * config.batch_size)
+            while state.epoch < config.epochs:
+                metric = self._epoch(state, forward, progress)
+                if self._undone(state, metric, progress):
+                    continue
+                self._close_epoch(state, metric, progress)
+        return state
+
+    def _forward(self, state: State) -> nn.Module:
+        """What a training step calls: the network, distributed and compiled where asked for."""
+        place = next(state.model.parameters()).device
+        model = parallel.distribute(state.model, self.group)
+        if states.wanted(self.config.compile, place):
+            model = torch.compile(model)  # type: ignore[assignment]
+        return model
+
+    def _epoch(self, state: State, forward: nn.Module, progress: Progress) -> dict[str, Any]:
+        """The rest of an epoch; what goes into `metrics.jsonl`."""
+        config, split = self.config, self.data.train
+        state.model.train()
+        steps = math.ceil(len(split) / config.batch_size)
+        loss_sum, right = state.partial or _no_sums(split.device)
+        start, first, shown = time.perf_counter(), state.step, 0.0
+        for images, labels, total, generator in self._batches(state):
+            place = state.epoch + state.step / steps
+            for group in state.optimizer.param_groups:
+                group["lr"] = learning_rate(config, place)
+            loss, logits = self._loss(state, forward, images, labels, generator)
+            state.optimizer.zero_grad()
+            # DDP averages over processes; the weight makes that the mean over the whole batch.
+            (loss * (len(labels) * self.group.size / total)).backward()  # type: ignore[no-untyped-call]
+            state.optimizer.step()
+            loss_sum = loss_sum + loss.detach() * len(labels)
+            right = right + (logits.argmax(1) == labels).sum()
+            state.step += 1
+            progress.advance(total)
+            now = time.perf_counter()
+            if now - shown >= SHOWN_EVERY and progress.live:
+                shown = now
+                seen = min(state.step * config.batch_size, len(split)) // self.group.size
+                speed = (state.step - first) * config.batch_size / (now - start)
+                progress.show(_standing(state, loss_sum, right, seen, speed))
+            if state.step < steps:
+                state.partial = loss_sum, right
+                self._maybe_stop(state)
+        seconds = time.perf_counter() - start
+        done = len(split) - first * config.batch_size
+        loss_mean = self.group.sum(loss_sum).item() / len(split)
+        self._check(state, loss_mean)
+        metric = {
+            "epoch": state.epoch + 1,
+            "loss": loss_mean,
+            "train_accuracy": self.group.sum(right).item() / len(split),
+            "lr": state.optimizer.param_groups[0]["lr"],
+            "seconds": seconds,
+            "images_per_s": done / seconds,
+        }
+        state.epoch, state.step, state.partial = state.epoch + 1, 0, None
+        return metric
+
+    def _batches(self, state: State) -> Iterator[tuple[Tensor, Tensor, int, torch.Generator]]:
+        """This process's part of the batches left, the whole batch's size, and its draws."""
+        yield from training_batches(
+            self.data.train, self.config, state.epoch, first=state.step, group=self.group
+        )
+
+    def _loss(
+        self,
+        state: State,
+        forward: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        config = self.config
+        place = images.device
+        late = state.epoch >= config.adversarial_epoch
+        with torch.autocast(place.type, torch.bfloat16, states.wanted(config.bf16, place)):
+            kind = state.adversarial if late else "none"
+            images = hardened(state.model, images, labels, kind, config, generator)
+            if states.wanted(config.channels_last, place):
+                images = images.contiguous(memory_format=torch.channels_last)
+            logits = forward(images).float()
+        smoothing = config.label_smoothing
+        return functional.cross_entropy(logits, labels, label_smoothing=smoothing), logits
+
+    def _maybe_stop(self, state: State) -> None:
+        """Save within an epoch where it is time to, and end the slice where its time is up."""
+        over = self.slice.over()
+        if self.group.size > 1 and self.slice.time_limit:
+            over = self.group.from_lead(lambda: over)
+        if over or self.slice.save_due():
+            assert state.partial is not None
+            self._check(state, state.partial[0].item())
+            self._save(checkpoint.NAME, state)
+        if over:
+            raise Paused(self._where(state))
+
+    def _where(self, state: State) -> str:
+        steps = math.ceil(len(self.data.train) / self.config.batch_size)
+        return (
+            f"{self.folder} stands in epoch {state.epoch + 1} of {self.config.epochs}, "
+            f"after step {state.step} of {steps}"
+        )
+
+    def _check(self, state: State, loss: float) -> None:
+        """Raise DivergedError for a loss or a weight that is no finite number."""
+        finite = math.isfinite(loss)
+        if finite and all(bool(p.isfinite().all()) for p in state.model.parameters()):
+            return
+        what = "a weight became no number" if finite else f"the loss became {loss}"
+        raise DivergedError(
+            f"{what} in epoch {state.epoch + 1}; the checkpoint of epoch {state.epoch} is kept; "
+            f"start anew with a smaller --lr than {self.config.lr:g}."
+        )
+
+    def _undone(self, state: State, metric: dict[str, Any], progress: Progress) -> bool:
+        """Watch adversarial training; whether the epoch was undone, with a remedy from then on."""
+        config = self.config
+        if state.adversarial == "none" or state.epoch <= config.adversarial_epoch:
+            return False
+        held_out = self.data.validation or self.data.train
+        value = self.group.from_lead(lambda: watch(state.model, held_out, config))
+        metric["watch_accuracy"] = value
+        if not collapsed(value, state.watched, self.data.classes):
+            state.watched = max(state.watched, value)
+            return False
+        says = f"epoch {state.epoch}: accuracy under PGD-10 fell from {100 * state.watched:.1f} % "
+        says += f"to {100 * value:.1f} %, catastrophic overfitting"
+        stronger = remedy(state.adversarial)
+        if stronger is None:
+            progress.line(f"{says}; nothing stronger than {state.adversarial} is left, going on")
+            return False
+        undone = state.epoch
+        states.reload(state, self.folder / checkpoint.NAME)
+        state.adversarial, state.rollbacks = stronger, [*state.rollbacks, undone]
+        self._save(checkpoint.NAME, state)
+        progress.line(f"{says}; back to epoch {state.epoch}, from there with {stronger}")
+        progress.advance((state.epoch - undone) * len(self.data.train))
+        return True
+
+    def _close_epoch(self, state: State, metric: dict[str, Any], progress: Progress) -> None:
+        """Sense and assign where it is time to, evaluate, and write metrics and checkpoint."""
+        config, data = self.config, self.data
+        if state.epoch in rounds(config):
+            ans = self.group.from_lead(lambda: sense(state.model, data.train, config))
+            state.rounds.append({"epoch": state.epoch, "ans": ans})
+            if len(state.rounds) == 1:
+                self._save(SENSED, state)
+            assign_bits(state, config)
+            state.watched = 0.0  # fewer bits may cost robustness without any overfitting
+        if self.group.lead:
+            metric["test_accuracy"] = accuracy(state.model, data.test)
+            if data.validation:
+                metric["validation_accuracy"] = accuracy(state.model, data.validation)
+            metric["mean_bits"] = mean(own_layers(state.model, get_bits(state.model)))
+            append_metric(self.folder, metric)
+            self.board.add(metric)
+        self._save(checkpoint.NAME, state)
+        if self.group.lead:
+            progress.line(epoch_line(metric, config))
+        if state.epoch < config.epochs and self.group.from_lead(self.slice.over):
+            raise Paused(f"{self.folder} stands after epoch {state.epoch} of {config.epochs}")
+
+    def _save(self, name: str, state: State) -> None:
+        self.slice.mark_saved()
+        if self.group.lead:
+            path = self.folder / name
+            states.save(path, state, self.config, self.data, self.slice.shard_mb)
 
 
 def train(
-    config: Config, data: Dataset, folder: Path, *, label: str, warm: Path | None = None
+    config: Config,
+    data: Dataset,
+    folder: Path,
+    *,
+    label: str,
+    warm: Path | None = None,
+    sitting: Slice | None = None,
 ) -> State:
     """Train as `config` says, going on from the checkpoint in `folder` where there is one.
 
     `warm` is another run's checkpoint at the sensing epoch: where both configurations agree up to
     there, it stands in for the epochs at k0 bits. Writes a checkpoint and a line of
     `metrics.jsonl` per epoch. Raises DivergedError for a loss that is no number, with the last
-    good checkpoint kept, and CheckpointError for a checkpoint of another run.
+    good checkpoint kept, CheckpointError for a checkpoint of another run, and Paused where the
+    time of `sitting` is up, with everything saved.
     """
     data = data.to(device(config))
-    state = _restore(config, data, folder, warm)
-    keep_metrics(folder, state.epoch)
-    with Progress(label, config.epochs * len(data.train)) as progress:
-        progress.advance(state.epoch * len(data.train))
-        while state.epoch < config.epochs:
-            metric = train_epoch(state, data.train, config, progress)
-            state.epoch += 1
-            if state.epoch in rounds(config):
-                ans = sense(state.model, data.train, config)
-                state.rounds.append({"epoch": state.epoch, "ans": ans})
-                if len(state.rounds) == 1:
-                    _save(folder / SENSED, state, config, data)
-                assign_bits(state, config)
-            metric["test_accuracy"] = accuracy(state.model, data.test)
-            metric["mean_bits"] = mean(own_layers(state.model, get_bits(state.model)))
-            append_metric(folder, metric)
-            _save(folder / checkpoint.NAME, state, config, data)
-            progress.line(
-                f"epoch {state.epoch}/{config.epochs}: loss {metric['loss']:.4f}, test accuracy "
-                f"{100 * metric['test_accuracy']:.2f} %, mean bits {metric['mean_bits']:.2f}, "
-                f"{metric['images_per_s']:.0f} images/s"
-            )
+    group = parallel.group(config.device)
+    state = _restore(config, data, folder, warm, group)
+    return Trainer(config, data, folder, sitting or Slice(), group).run(state, label)
+
+
+def _restore(config: Config, data: Dataset, folder: Path, warm: Path | None, group: Group) -> State:
+    state = fresh(config, data)
+    found = group.from_lead(lambda: states.read(folder, warm))
+    if found is None:
+        return state
+    path, tensors, meta = found
+    if path != warm:
+        states.fill(state, path, tensors, meta, config, EVALUATION_KEYS)
+    else:
+        late = HARDENING_KEYS if config.adversarial_epoch >= config.sense_epoch else set()
+        ignored = EVALUATION_KEYS | ASSIGNMENT_KEYS | late
+        states.fill(state, path, tensors, meta, config, ignored)
+        assign_bits(state, config)
     return state
+
+
+def epoch_line(metric: Mapping[str, Any], config: Config) -> str:
+    """What is printed after an epoch."""
+    watched = ""
+    if "watch_accuracy" in metric:
+        watched = f", under PGD-10 {100 * metric['watch_accuracy']:.2f} %"
+    return (
+        f"epoch {metric['epoch']}/{config.epochs}: loss {metric['loss']:.4f}, test accuracy "
+        f"{100 * metric['test_accuracy']:.2f} %{watched}, mean bits {metric['mean_bits']:.2f}, "
+        f"{metric['images_per_s']:.0f} images/s"
+    )
+
+
+def _no_sums(place: torch.device) -> tuple[Tensor, Tensor]:
+    return torch.zeros((), device=place), torch.zeros((), dtype=torch.int64, device=place)
+
+
+def _standing(state: State, loss: Tensor, right: Tensor, seen: int, speed: float) -> str:
+    """What stands beside the bar."""
+    return (
+        f"epoch {state.epoch + 1}: loss {loss.item() / seen:.3f}, accuracy "
+        f"{100 * right.item() / seen:.1f} %, {speed:.0f} images/s"
+    )
 
 
 def sense(model: nn.Module, split: Split, config: Config) -> dict[str, float]:
@@ -147,155 +350,29 @@ def own_layers(model: nn.Module, values: Mapping[str, Value]) -> dict[str, Value
     return {name: value for name, value in values.items() if name not in shortcuts(model)}
 
 
-def train_epoch(
-    state: State, split: Split, config: Config, progress: Progress
-) -> dict[str, float | int]:
-    """One pass over the training images; what goes into `metrics.jsonl`."""
-    model, start = state.model.train(), time.perf_counter()
-    loss_sum = torch.zeros((), device=split.device)
-    right = torch.zeros((), dtype=torch.int64, device=split.device)
-    torch.manual_seed(derive_seed(config.seed, "modules", state.epoch))
-    steps = math.ceil(len(split) / config.batch_size)
-    for step, (images, labels) in enumerate(training_batches(split, config, state.epoch)):
-        rate = learning_rate(config, state.epoch + step / steps)
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
-        logits = model(_hardened(model, images, labels, config))
-        loss = functional.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
-        state.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        state.optimizer.step()
-        loss_sum += loss.detach() * len(labels)
-        right += (logits.argmax(1) == labels).sum()
-        progress.advance(len(labels), f"epoch {state.epoch + 1}")
-    loss_mean, seconds = loss_sum.item() / len(split), time.perf_counter() - start
-    if not math.isfinite(loss_mean):
-        raise DivergedError(
-            f"the loss became {loss_mean} in epoch {state.epoch + 1}; the checkpoint of epoch "
-            f"{state.epoch} is kept; start anew with a smaller --lr than {config.lr:g}."
-        )
-    return {
-        "epoch": state.epoch + 1,
-        "loss": loss_mean,
-        "train_accuracy": right.item() / len(split),
-        "lr": rate,
-        "seconds": seconds,
-        "images_per_s": len(split) / seconds,
-    }
+def training_batches(
+    split: Split, config: Config, epoch: int, *, first: int = 0, group: Group | None = None
+) -> Iterator[tuple[Tensor, Tensor, int, torch.Generator]]:
+    """Shuffled, shifted and mirrored batches from step `first` on, the same for the same place.
 
-
-def training_batches(split: Split, config: Config, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Shuffled, shifted and mirrored batches, the same for the same seed and epoch.
-
-    A last batch of one image is left out: batch norm has no variance of one 1x1 activation.
+    Yields a process's images and labels, the size of the whole batch, and a generator for further
+    draws, which are each process's own. A last batch with fewer than two images a process is left
+    out: batch norm has no variance of one 1x1 activation.
     """
-    generator = torch.Generator().manual_seed(derive_seed(config.seed, "batches", epoch))
+    group = group or Group()
+    generator = torch.Generator().manual_seed(derive_seed(config.seed, "order", epoch))
     order = torch.randperm(len(split), generator=generator).to(split.device)
-    for index in torch.split(order, config.batch_size):
-        if len(index) == 1 and len(split) > 1:
+    steps = math.ceil(len(split) / config.batch_size)
+    for step, index in enumerate(torch.split(order, config.batch_size)):
+        if step < first or (len(index) < 2 * group.size and step > 0):
             continue
-        images = random_shift(split.images(index), config.shift, generator)
+        number = epoch * steps + step
+        generator.manual_seed(derive_seed(config.seed, "batch", number))
+        part = group.part(len(index))
+        own = index[part]
+        images = random_shift(split.images(own), config.shift, generator, len(index), part)
         if config.flip:
-            images = random_flip(images, generator)
-        yield images, split.labels[index]
-
-
-def _hardened(model: nn.Module, images: Tensor, labels: Tensor, config: Config) -> Tensor:
-    """The images to train on: adversarial ones where the configuration asks for them."""
-    epsilon = config.adversarial_epsilon
-    if config.adversarial == "fgsm":
-        return perturb(model, images, labels, fgsm(epsilon))
-    if config.adversarial == "pgd":
-        return perturb(model, images, labels, pgd(epsilon, steps=config.pgd_steps))
-    return images
-
-
-def learning_rate(config: Config, epoch: float) -> float:
-    """Learning rate at a time in epochs; the change of bits does not restart it."""
-    if config.schedule == "step":
-        return config.lr * 0.1 ** sum(epoch >= milestone for milestone in config.milestones)
-    if epoch < config.warmup_epochs:
-        return config.lr * max(epoch, 0.1) / config.warmup_epochs
-    return config.lr * (config.epochs - epoch) / max(config.epochs - config.warmup_epochs, 1e-9)
-
-
-def derive_seed(seed: int, purpose: str, number: int = 0) -> int:
-    """An independent seed for each purpose, below 2**63."""
-    digest = hashlib.sha256(f"{seed}/{purpose}/{number}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
-def device(config: Config) -> torch.device:
-    """Where to compute. Raises ValueError where that device is not there."""
-    name = config.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError):
-        raise ValueError(f"device {name!r} is not there; use cpu, cuda or auto.") from None
-    return torch.device(name)
-
-
-def fresh(config: Config, data: Dataset) -> State:
-    """Initial weights by the seed, all layers at k0 bits, and the optimizer."""
-    torch.manual_seed(derive_seed(config.seed, "weights"))
-    network = build_model(config.model, input_shape=data.input_shape, classes=data.classes)
-    model = quantize(network, config.k0, quantizer=config.quantizer).to(device(config))
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=config.lr,
-        momentum=config.momentum,
-        nesterov=config.momentum > 0,
-        weight_decay=config.weight_decay,
-    )
-    return State(model, optimizer)
-
-
-def _restore(config: Config, data: Dataset, folder: Path, warm: Path | None) -> State:
-    state = fresh(config, data)
-    if (own := folder / checkpoint.NAME).exists():
-        _fill(state, own, config, EVALUATION_KEYS)
-    elif warm is not None:
-        _fill(state, warm, config, EVALUATION_KEYS | ASSIGNMENT_KEYS)
-        assign_bits(state, config)
-    return state
-
-
-def _fill(state: State, path: Path, config: Config, ignored: set[str]) -> None:
-    """Put a checkpoint into `state` if its configuration is this one but for `ignored` keys."""
-    tensors, meta = checkpoint.load(path)
-    ours = json.loads(json.dumps(asdict(config)))
-    for key in sorted((set(ours) | set(meta["config"])) - ignored):
-        if ours.get(key) != meta["config"].get(key):
-            raise CheckpointError(
-                f"checkpoint {path} is of another run: {key} is {meta['config'].get(key)!r} there "
-                f"and {ours.get(key)!r} here; use --overwrite to start anew."
-            )
-    try:
-        state.model.load_state_dict(checkpoint.part(tensors, "model"))
-        set_bits(state.model, meta["bits"])
-        for name, buffer in checkpoint.part(tensors, "optimizer").items():
-            parameter = state.model.get_parameter(name)
-            state.optimizer.state[parameter]["momentum_buffer"] = buffer.to(parameter.device)
-        state.epoch, state.rounds = meta["epoch"], meta["rounds"]
-    except (KeyError, RuntimeError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"checkpoint {path} does not fit its network ({reason}).") from None
-
-
-def _save(path: Path, state: State, config: Config, data: Dataset) -> None:
-    tensors = {f"model.{name}": t for name, t in state.model.state_dict().items()}
-    for name, parameter in state.model.named_parameters():
-        buffer = state.optimizer.state[parameter].get("momentum_buffer")
-        if buffer is not None:
-            tensors[f"optimizer.{name}"] = buffer
-    meta: dict[str, Any] = {
-        "config": asdict(config),
-        "input_shape": data.input_shape,
-        "classes": data.classes,
-        "epoch": state.epoch,
-        "bits": get_bits(state.model),
-        "rounds": state.rounds,
-    }
-    checkpoint.save(path, tensors, meta)
+            images = random_flip(images, generator, len(index), part)
+        seed = derive_seed(config.seed, f"process {group.rank}", number)
+        torch.manual_seed(seed)  # for modules that draw, and so that any step can be resumed at
+        yield images, split.labels[own], len(index), generator.manual_seed(seed)

@@ -34,13 +34,14 @@ class Train:
     """Train a network with QUANOS, attack it and price it, beside its uniform baselines.
 
     Writes a run folder (config.toml, run.json, metrics.jsonl, summary.json, checkpoints). Ctrl-C
-    leaves a run that --resume goes on with; it ends as if it had not been stopped. Example:
+    leaves a run that --resume goes on with; it ends as if it had not been stopped. Several
+    processes share the batches under torchrun --no-python quanos train. Example:
     quanos train --preset digits --seed 3 --out runs/digits-3
     """
 
     preset: str | None = None
-    """Preset: cifar10-fast, cifar10-paper, digits or fashion-mnist; without it the one named like
-    the data set."""
+    """Preset: cifar10-fast, cifar10-paper, cifar100-fast, cifar100-paper, digits or fashion-mnist;
+    without it the one named like the data set."""
     config: Path | None = None
     """TOML file with keys of the configuration, in place of a preset."""
     out: Path | None = None
@@ -53,6 +54,12 @@ class Train:
     """Remove the run that is in the folder and start anew."""
     download: bool = False
     """Fetch the data set's files if they are not there."""
+    time_limit: float = 0
+    """Save and stop after so many seconds, exit status 0; --resume goes on, on any machine."""
+    shard_mb: float = 0
+    """Split checkpoints into files below so many megabytes; 0: whole."""
+    tensorboard: bool = False
+    """Write the metrics for TensorBoard too (pip install 'quanos[tensorboard]')."""
     json: bool = False
     """Print the summary as one JSON object and nothing else."""
     keys: Annotated[Keys, tyro.conf.arg(name="")] = field(default_factory=Keys)
@@ -62,6 +69,8 @@ class Train:
         from flows.table import EnergyTable
         from quanos.download import download
         from quanos.experiment import run_experiment
+        from quanos.parallel import leave
+        from quanos.slices import Paused, Slice
         from quanos.summary_table import print_summary
 
         name, config = self._configuration()
@@ -69,6 +78,9 @@ class Train:
         table = EnergyTable.load(self.table)
         if self.download:
             download(config.dataset, config.data_path)
+        sitting = Slice(
+            time_limit=self.time_limit, shard_mb=self.shard_mb, tensorboard=self.tensorboard
+        )
         try:
             summary = run_experiment(
                 config,
@@ -77,15 +89,26 @@ class Train:
                 resume=self.resume,
                 overwrite=self.overwrite,
                 command=shlex.join(["quanos", *sys.argv[1:]]),
+                sitting=sitting,
             )
+        except Paused as pause:
+            self._paused(str(pause), folder)
+            return
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
                 f"stopped; go on with: quanos train --out {folder} --resume"
             ) from None
+        finally:
+            leave()
+        if summary:  # process 0's alone under torchrun
+            print_json(summary) if self.json else print_summary(summary, folder)
+
+    def _paused(self, stands: str, folder: Path) -> None:
+        go_on = shlex.join(["quanos", "train", "--out", str(folder), "--resume"])
         if self.json:
-            print_json(summary)
+            print_json({"finished": False, "stands": stands, "go_on": go_on})
         else:
-            print_summary(summary, folder)
+            print(f"time limit: {stands}; go on with: {go_on}")
 
     def _configuration(self) -> tuple[str, Config]:
         """A name for the run, and file or preset with the given keys before it."""
