@@ -134,7 +134,8 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def oracle(session: nox.Session) -> None:
     """Hold the flow against independent tools: Icarus Verilog and OpenSTA, where installed."""
-    prepare(session, "all", "tests")
+    prepare(session, "all", "tests", "oracle")
+    session.install("-q", "--no-deps", "qkeras==0.9.0")  # its settings alone; not its TensorFlow
     session.run("pytest", "-m", "oracle", *session.posargs)
 
 
