@@ -8,10 +8,19 @@ import torch
 from torch import nn
 
 from flows.table import EnergyRow, EnergyTable, TableError, TableHeader
-from quanos.energy import layer_shapes, linear_law, mac_energy, model_energy, price, resolve_bits
+from quanos.energy import (
+    energy_costs,
+    layer_shapes,
+    linear_law,
+    mac_energy,
+    model_energy,
+    price,
+    resolve_bits,
+)
 from quanos.layers import quantize, set_bits
 from quanos.models import build_model
 from quanos.paper import TABLE_II_III, TABLE_V_VI
+from quanos.prices import priced
 
 HYBRID = TABLE_V_VI.columns[3].bits
 
@@ -22,7 +31,9 @@ def network(name: str) -> nn.Module:
         return build_model(name, (3, 32, 32), 10)
 
 
-def table_of(energies_fj: dict[tuple[str, int], float]) -> EnergyTable:
+def table_of(
+    energies_fj: dict[tuple[str, int], float], signed_fj: dict[tuple[str, int], float] | None = None
+) -> EnergyTable:
     """A table with the energies given, by scheme and bits, all of it switching."""
     header = TableHeader(
         library="made up", library_sha256="0", nominal_vdd_v=1.0, temperature_c=25.0,
@@ -32,11 +43,12 @@ def table_of(energies_fj: dict[tuple[str, int], float]) -> EnergyTable:
     zeros = {f.name: 0 for f in dataclasses.fields(EnergyRow)}
     rows = [
         EnergyRow(**zeros | {
-            "scheme": scheme, "w_bits": bits, "a_bits": bits, "stimulus": "uniform",
+            "scheme": scheme, "w_bits": bits, "a_bits": bits, "stimulus": stimulus,
             "supply": "nominal", "origin": "literature", "macs_per_cycle": 1,
             "energy_fj": energy, "switching_fj": energy,
         })
-        for (scheme, bits), energy in energies_fj.items()
+        for stimulus, energies in (("uniform", energies_fj), ("uniform_signed", signed_fj or {}))
+        for (scheme, bits), energy in energies.items()
     ]  # fmt: skip
     return EnergyTable(header, tuple(rows))
 
@@ -163,6 +175,75 @@ def test_the_shipped_table_prices_every_scheme_at_every_width() -> None:
         mac = mac_energy(scheme)
         prices = [price(shapes, dict.fromkeys(names, k), mac).energy_mj for k in (1, 8, 16)]
         assert prices == sorted(prices)
+
+
+SIGNED = table_of(
+    {("fixed", 16): 800.0, ("dvafs", 8): 200.0}, {("fixed", 16): 880.0, ("dvafs", 8): 300.0}
+)
+
+
+class Signs(nn.Module):
+    """A layer after nothing, after ReLU and pooling, after a layer, and after a sum of ReLUs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image, self.relu, self.bare, self.sum = (nn.Conv2d(2, 2, 1) for _ in range(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.max_pool2d(self.image(x).relu(), 1)
+        x = self.bare(self.relu(x))
+        x = nn.functional.relu6(x) + torch.cat([x, x], 1).clamp(min=0)[:, :2]
+        out: torch.Tensor = self.sum(x)
+        return out
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_inputs_that_can_be_negative_are_found_by_structure(normalized, device) -> None:
+    with torch.device(device):
+        net = nn.Sequential(nn.BatchNorm2d(2) if normalized else nn.Identity(), Signs())
+        shapes = layer_shapes(net, (2, 4, 4))
+    signed = {shape.name.removeprefix("1.") for shape in shapes if shape.signed}
+    assert signed == {"bare"} | ({"image"} if normalized else set())
+
+
+def test_a_signed_input_is_priced_with_signed_operands_by_hand() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 3, 3))  # N_A 124, N_C 810 on 2 x 5 x 7
+    cases = {"measured": 0.3, "paper": linear_law(8) * 300 / 800}
+    for reading, mac in cases.items():
+        result = model_energy(model, (2, 5, 7), 8, scheme="dvafs", reading=reading, table=SIGNED)
+        assert result.energy_mj == pytest.approx((124 * 2.5 * 8 + 810 * mac) * 1e-9)
+        assert result.layers[0].signed
+    with pytest.raises(TableError, match="uniform_signed"):
+        model_energy(model, (2, 5, 7), 8, scheme="dvafs", table=TABLE)
+
+
+def test_pricing_does_not_start_a_quantizers_statistics() -> None:
+    model = quantize(build_model("vgg-small", (1, 8, 8), 3), 4)
+    layer_shapes(model, (1, 8, 8))
+    assert not any(q.seen for q in model.modules() if hasattr(q, "seen"))
+
+
+def test_the_costs_of_a_budget_add_up_to_the_networks_energy() -> None:
+    model = network("resnet18")
+    shapes = layer_shapes(model, (3, 32, 32))
+    mac = mac_energy("dvafs")
+    costs = energy_costs(shapes, mac, model.feeds)
+    assert len(costs) == 17
+    bits = {name: 1 + place % 16 for place, name in enumerate(costs)}
+    whole = model_energy(model, (3, 32, 32), bits, scheme="dvafs").energy_mj
+    assert sum(costs[n][k - 1] for n, k in bits.items()) == pytest.approx(whole)
+
+
+def test_what_the_table_lacks_is_told_scheme_by_scheme() -> None:
+    model = build_model("vgg-small", (1, 8, 8), 3)
+    bits = dict.fromkeys((shape.name for shape in layer_shapes(model, (1, 8, 8))), 16)
+    one = table_of({("fixed", 16): 800.0}, {("fixed", 16): 880.0})
+    result = priced(model, (1, 8, 8), bits, one)
+    assert [row["scheme"] for row in result["energy"]] == ["standard", "fixed", "fixed"]
+    assert set(result["energy_missing"]) == {"dg", "dvafs", "dvafs_st"}
+    assert "no row for scheme dg" in result["energy_missing"]["dg"]
+    assert priced(model, (1, 8, 8), bits, EnergyTable.load())["energy_missing"] == {}
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from flows.table import EnergyTable, TableError
 from quanos.cli import guarded
 from quanos.commands.report import Report
-from quanos.experiment import priced
 from quanos.models import build_model
+from quanos.prices import priced
 from quanos.report import render, write_report
 from quanos.results import read_run
 

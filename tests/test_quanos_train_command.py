@@ -9,7 +9,7 @@ import pytest
 
 from flows.table import EnergyTable
 from quanos.cli import main
-from quanos.experiment import operating_points
+from quanos.prices import operating_points
 
 SHORT = (
     *("--epochs", "3", "--sense-epoch", "1", "--rounds", "2", "--round-epochs", "1"),

@@ -11,7 +11,9 @@ That is scheme "standard". The others take the MAC's energy from the energy tabl
 readings of Eq. 5: "paper" multiplies E_C, as printed, by E_config(k_b), the table's energy of the
 scheme at k_b bits over that of the conventional 16-bit MAC (scheme "fixed", 16 bits); since E_C is
 already linear in k_b, that scales precision twice. "measured" takes the table's energy of one MAC
-in place of E_C.
+in place of E_C. A layer whose input can be negative, as the image's after normalisation, takes the
+table's rows of signed operands (stimulus `uniform_signed` beside `uniform`); the 16-bit MAC that
+E_config relates to multiplies unsigned activations.
 
 The classifier, a Linear that runs last, is not counted: it stays in float.
 """
@@ -20,18 +22,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from flows.table import MAX_BITS, SCHEMES, EnergyTable
-from quanos.quantizer import check_bits
+from flows.table import SCHEMES, EnergyTable
+from quanos.quantizer import MAX_BITS, check_bits, unquantized
+from quanos.tracing import Trace, tracing
 
 READINGS = ("paper", "measured")
 Bits = int | Mapping[str, int] | Sequence[int]
-MacEnergy = Callable[[int], float]
-"""Energy in pJ of one MAC at a number of bits."""
+SIGNED = "_signed"
+"""What a stimulus's name ends with where the activations have a sign."""
+
+
+class MacEnergy(Protocol):
+    """Energy in pJ of one MAC at a number of bits, by whether its activations have a sign."""
+
+    def __call__(self, bits: int, signed: bool = False) -> float: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +49,8 @@ class LayerShape:
     """What one forward pass of one image asks of a layer.
 
     `inputs` is N^2 I, `weights` I O k^2 / groups (bias aside), `macs` M^2 I k^2 O / groups; a layer
-    that runs several times has the sums. `output` is its output's shape without the batch.
+    that runs several times has the sums. `output` is its output's shape without the batch;
+    `signed` says whether its input can be negative.
     """
 
     name: str
@@ -48,6 +59,7 @@ class LayerShape:
     macs: int
     output: tuple[int, ...]
     runs: int = 1
+    signed: bool = False
 
     @property
     def accesses(self) -> int:
@@ -61,6 +73,7 @@ class LayerEnergy:
 
     name: str
     bits: int
+    signed: bool
     macs: int
     accesses: int
     weights: int
@@ -104,8 +117,8 @@ def model_energy(
 
     `bits` is one width for all layers, a mapping by layer name, or one width per layer in forward
     order; shortcuts (`model.feeds`) may be left out of both. `table` defaults to the one that ships
-    with the package. Raises ValueError for bits, scheme or reading that cannot be, and TableError
-    where the table lacks a row.
+    with the package; `stimulus` is that of unsigned activations. Raises ValueError for
+    bits, scheme or reading that cannot be, and TableError where the table lacks a row.
     """
     shapes = layer_shapes(model, input_shape)
     feeds: Mapping[str, str] = getattr(model, "feeds", {})
@@ -137,17 +150,35 @@ def _layer(shape: LayerShape, bits: int, mac: MacEnergy) -> LayerEnergy:
     return LayerEnergy(
         name=shape.name,
         bits=bits,
+        signed=shape.signed,
         macs=shape.macs,
         accesses=shape.accesses,
         weights=shape.weights,
         memory_bits=shape.weights * bits,
         access_uj=shape.accesses * 2.5 * bits / 1e6,  # E_A
-        compute_uj=shape.macs * mac(bits) / 1e6,
+        compute_uj=shape.macs * mac(bits, shape.signed) / 1e6,
     )
 
 
-def linear_law(bits: int) -> float:
-    """E_C of Table I: 3.1 k_b / 32 + 0.1 pJ.
+def energy_costs(
+    shapes: Sequence[LayerShape], mac: MacEnergy, feeds: Mapping[str, str] | None = None
+) -> dict[str, list[float]]:
+    """Energy in mJ of every layer at 1..16 bits, each with that of the shortcuts that follow it.
+
+    What a budget in millijoules is counted with: the sum over layers is the network's energy.
+    """
+    feeds = feeds or {}
+    costs: dict[str, list[float]] = {}
+    for shape in shapes:
+        row = [_layer(shape, k, mac).energy_uj / 1e3 for k in range(1, MAX_BITS + 1)]
+        owner = feeds.get(shape.name, shape.name)
+        before = costs.get(owner, [0.0] * MAX_BITS)
+        costs[owner] = [a + b for a, b in zip(before, row, strict=True)]
+    return costs
+
+
+def linear_law(bits: int, signed: bool = False) -> float:
+    """E_C of Table I: 3.1 k_b / 32 + 0.1 pJ, whatever the operands' signs.
 
     >>> linear_law(8)
     0.875
@@ -163,7 +194,10 @@ def mac_energy(
     stimulus: str = "uniform",
     supply: str = "nominal",
 ) -> MacEnergy:
-    """The energy of one MAC in pJ as a function of its bits, by scheme and reading of Eq. 5."""
+    """The energy of one MAC in pJ as a function of its bits, by scheme and reading of Eq. 5.
+
+    `stimulus` is that of unsigned activations; signed ones take the rows of `stimulus_signed`.
+    """
     if scheme not in ("standard", *SCHEMES):
         known = ", ".join(("standard", *SCHEMES))
         raise ValueError(f"scheme {scheme!r} is unknown; there are {known}.")
@@ -173,13 +207,19 @@ def mac_energy(
         return linear_law
     rows = table or EnergyTable.load()
 
-    def measured(bits: int, scheme: str = scheme) -> float:
-        return rows.row(scheme, bits, bits, stimulus=stimulus, supply=supply).energy_fj / 1e3
+    def measured(bits: int, signed: bool = False) -> float:
+        ending = SIGNED if signed and not stimulus.endswith(SIGNED) else ""
+        row = rows.row(scheme, bits, bits, stimulus=stimulus + ending, supply=supply)
+        return row.energy_fj / 1e3
 
     if reading == "measured":
         return measured
     conventional = rows.row("fixed", MAX_BITS, MAX_BITS, stimulus=stimulus).energy_fj / 1e3
-    return lambda bits: linear_law(bits) * measured(bits) / conventional  # E_C E_config
+
+    def relative(bits: int, signed: bool = False) -> float:
+        return linear_law(bits) * measured(bits, signed) / conventional  # E_C E_config
+
+    return relative
 
 
 def resolve_bits(
@@ -214,7 +254,8 @@ def resolve_bits(
 def layer_shapes(model: nn.Module, input_shape: Sequence[int]) -> tuple[LayerShape, ...]:
     """The counted layers of `model` in forward order, traced with one blank image (C, H, W).
 
-    Counted are Conv1d, Conv2d, Conv3d and Linear, subclasses too; the classifier is not. The model
+    Counted are Conv1d, Conv2d, Conv3d and Linear, subclasses too; the classifier is not. Whether an
+    input can be negative follows from the functions before it; images in [0, 1] cannot. The model
     stays as it is. Raises ValueError where the model cannot take such an image or has no layers.
     """
     seen: dict[str, LayerShape] = {}
@@ -225,7 +266,7 @@ def layer_shapes(model: nn.Module, input_shape: Sequence[int]) -> tuple[LayerSha
         last = name
         seen[name] = _add_run(seen.get(name), name, layer, source, output)
 
-    with _traced(model, record):
+    with _traced(model, record) as told:
         try:
             model(_blank(model, input_shape))
         except (RuntimeError, ValueError) as error:
@@ -236,7 +277,7 @@ def layer_shapes(model: nn.Module, input_shape: Sequence[int]) -> tuple[LayerSha
         del seen[last]
     if not seen:
         raise ValueError("the model has no convolution and no hidden Linear; nothing to count.")
-    return tuple(seen.values())
+    return tuple(replace(shape, signed=told.signed[name]) for name, shape in seen.items())
 
 
 def _add_run(
@@ -258,7 +299,7 @@ def _add_run(
 
 
 @contextmanager
-def _traced(model: nn.Module, record: Callable[..., None]) -> Iterator[None]:
+def _traced(model: nn.Module, record: Callable[..., None]) -> Iterator[Trace]:
     """Inside, `record(name, layer, output, source)` sees every counted layer; evaluation mode."""
     training = {module: module.training for module in model.modules()}
     kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
@@ -271,8 +312,9 @@ def _traced(model: nn.Module, record: Callable[..., None]) -> Iterator[None]:
     ]
     model.eval()
     try:
-        with torch.no_grad():
-            yield
+        # Blank images must not start a quantizer's statistics.
+        with torch.no_grad(), unquantized(model), tracing(model) as told:
+            yield told
     finally:
         for hook in hooks:
             hook.remove()

@@ -17,6 +17,7 @@ name if it is another, then the baselines `16`, `mean`, ...):
     macs, memory_gbit, memory_compression (16-bit weights over these)
     energy           list of {scheme, reading, supply, energy_mj, ratio_to_16} per image;
                      scheme `standard` has reading `paper` and supply `nominal` alone
+    energy_missing   {scheme: why the table cannot give all of its prices}
 
 Accuracies are shares of 1, epsilons in pixel space, adversarial_loss = clean - adversarial accuracy
 on the attacked images, ratio_to_16 is to the same network at 16 bits, same scheme, reading and
@@ -36,13 +37,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from flows.table import EnergyTable, TableError
+from flows.table import EnergyTable
 from quanos import parallel
 from quanos.config import Config
 from quanos.data import Dataset, load_dataset
-from quanos.energy import ModelEnergy, model_energy
 from quanos.layers import get_bits
 from quanos.policies import mean
+from quanos.prices import priced
 from quanos.progress import Progress
 from quanos.robustness import accuracy, count_attacks, evaluate
 from quanos.run import SUMMARY, open_run, provenance, write_json
@@ -214,37 +215,6 @@ def column(
 def _held_out(model: nn.Module, data: Dataset) -> dict[str, float]:
     held_out = data.validation
     return {"validation_accuracy": accuracy(model, held_out)} if held_out else {}
-
-
-def priced(
-    model: nn.Module, input_shape: tuple[int, ...], bits: dict[str, int], table: EnergyTable
-) -> dict[str, Any]:
-    """Memory, and energy by every scheme, reading and supply that the table has rows for."""
-    rows = []
-    for point in operating_points(table):
-        try:
-            own = model_energy(model, input_shape, bits, table=table, **point)
-            full = model_energy(model, input_shape, 16, table=table, **point)
-        except TableError:
-            continue  # a table may lack a scheme at some widths; the summary then lacks its row
-        ratio = own.energy_mj / full.energy_mj
-        rows.append({**point, "energy_mj": own.energy_mj, "ratio_to_16": ratio})
-    standard: ModelEnergy = model_energy(model, input_shape, bits)
-    full = model_energy(model, input_shape, 16)
-    return {
-        "macs": standard.macs,
-        "memory_gbit": standard.memory_gbit,
-        "memory_compression": full.memory_gbit / standard.memory_gbit,
-        "energy": rows,
-    }
-
-
-def operating_points(table: EnergyTable) -> Iterator[dict[str, str]]:
-    """Scheme, reading and supply of every price; the paper's linear law comes first."""
-    yield {"scheme": "standard", "reading": "paper", "supply": "nominal"}
-    for scheme, supply in sorted({(row.scheme, row.supply) for row in table.rows}):
-        for reading in ("paper", "measured"):
-            yield {"scheme": scheme, "reading": reading, "supply": supply}
 
 
 def _now() -> str:

@@ -74,7 +74,9 @@ def columns(operation: Operation, codes: Integers) -> Integers:
         return codes.reshape(1, -1, codes.shape[-1])
     attributes = operation.attributes
     top, bottom, left, right = attributes["padding"]
-    padded = np.pad(codes, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    around = ((0, 0), (0, 0), (top, bottom), (left, right))
+    # Zero has a code of its own but where there are -1 and 1 alone (decision 0005).
+    padded = np.pad(codes, around, constant_values=int(attributes["binary"]))
     kernel = operation.arrays["codes"].shape[2:]
     (dy, dx), (sy, sx) = attributes["dilation"], attributes["stride"]
     span = (dy * (kernel[0] - 1) + 1, dx * (kernel[1] - 1) + 1)

@@ -1,41 +1,28 @@
 """Policies: what was measured of every layer, and a budget, become bits per layer.
 
-Every policy has one call shape: `policy(measurement, budget) -> {layer: bits}`, where a measurement
-is one number per layer in forward order. `uniform` and `random` use its layer names alone.
+Every policy has one call shape: `policy(measurement, budget) -> {layer: bits}`. It says how layers
+compare; `quanos.budgets` says what a limit buys.
+
+| policy | measurement | bits without a limit |
+|---|---|---|
+| `ans` | ans | Eq. 3: k0 - round(ANS k0) |
+| `activation-density` | activation-density | k = round(k0 AD) (arXiv 2101.04354) |
+| `hessian` | hessian | needs a limit: loss by trace and weight error (HAWQ-V2, arXiv 1911.03852) |
+| `lipschitz` | lipschitz | needs a limit: a reconstruction after Song et al. (arXiv 2110.12308) |
+| `uniform` | any | k0 everywhere |
+| `random` | any | Eq. 3 on numbers drawn by chance |
 """
 
 from __future__ import annotations
 
 import random as _random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
-MAX_BITS = 16
+from quanos.budgets import MAX_BITS, Bits, Budget, mean, slopes, spend, within
+from quanos.measurement import Measurement
 
+__all__ = ["KIND", "MAX_BITS", "POLICIES", "Bits", "Budget", "Policy", "assign", "eq3", "mean"]
 
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """How much precision may be spent.
-
-    `k0` is the precision that sensitivity zero gets (16 in the paper, or 32 with rounds); in later
-    rounds `start` gives each layer's own. `mean_bits`, where given, is an upper limit of the mean
-    over layers. `seed` is for `random`.
-    """
-
-    k0: int = 16
-    start: Mapping[str, int] | None = None
-    mean_bits: float | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.k0 <= 32:
-            raise ValueError(f"k0 must be a whole number from 1 to 32, not {self.k0}.")
-        if self.mean_bits is not None and not 1 <= self.mean_bits <= MAX_BITS:
-            raise ValueError(f"mean_bits must be from 1 to {MAX_BITS}, not {self.mean_bits:g}.")
-
-
-Bits = dict[str, int]
-Measurement = Mapping[str, float]
 Policy = Callable[[Measurement, Budget], Bits]
 
 
@@ -51,59 +38,104 @@ def eq3(sensitivity: float, k0: int) -> int:
 def ans(measurement: Measurement, budget: Budget) -> Bits:
     """Eq. 3: high adversarial noise sensitivity, low precision.
 
-    Where that exceeds the budget's mean, all sensitivities are scaled up by the same smallest
-    factor that keeps it.
+    Under a limit all sensitivities are scaled by one factor until the limit is met.
     """
-    return _scaled(measurement, budget)
-
-
-def uniform(measurement: Measurement, budget: Budget) -> Bits:
-    """The same bits everywhere: the budget's mean, rounded, or k0 without one."""
-    bits = budget.k0 if budget.mean_bits is None else round(budget.mean_bits)
-    return dict.fromkeys(measurement, max(1, min(bits, MAX_BITS)))
+    return _by_sensitivity(measurement.layers, budget)
 
 
 def random(measurement: Measurement, budget: Budget) -> Bits:
     """Eq. 3 on sensitivities drawn from [0, 1): what chance makes of the same budget."""
     draw = _random.Random(budget.seed)
-    return _scaled({name: draw.random() for name in measurement}, budget)
+    return _by_sensitivity({name: draw.random() for name in measurement.layers}, budget)
 
 
-def _scaled(sensitivity: Measurement, budget: Budget) -> Bits:
-    start = budget.start or dict.fromkeys(sensitivity, budget.k0)
+def _by_sensitivity(sensitivity: Mapping[str, float], budget: Budget) -> Bits:
+    starts = {name: budget.start[name] if budget.start else budget.k0 for name in sensitivity}
+    if not budget.limited:
+        return {name: eq3(value, starts[name]) for name, value in sensitivity.items()}
 
-    def bits(factor: float) -> Bits:
-        return {name: eq3(factor * value, start[name]) for name, value in sensitivity.items()}
+    def factor(name: str, bits: int) -> float:
+        """The factor of the sensitivity up to which Eq. 3 leaves the layer `bits` bits."""
+        change = sensitivity[name] * starts[name]
+        return (starts[name] - bits + 0.5) / change if change else float("inf")
 
-    limit = budget.mean_bits
-    if limit is None or mean(bits(1)) <= limit:
-        return bits(1)
-    low, high = 1.0, 2.0
-    while mean(bits(high)) > limit:
-        if high > 1e9:
-            raise ValueError(f"no sensitivity is above zero, so {limit:g} mean bits are too few.")
-        low, high = high, 2 * high
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if mean(bits(middle)) > limit else (low, middle)
-    return bits(high)
+    return spend(_pressures(sensitivity, budget, factor), budget)
 
 
-def mean(bits: Mapping[str, int]) -> float:
-    """Mean bits over layers, every layer counted once, as the paper counts."""
-    return sum(bits.values()) / len(bits)
+def activation_density(measurement: Measurement, budget: Budget) -> Bits:
+    """k = round(k0 AD): a layer of which few activations are alive gets few bits.
+
+    Under a limit all densities are scaled by one factor until the limit is met.
+    """
+    density = measurement.layers
+    starts = {name: budget.start[name] if budget.start else budget.k0 for name in density}
+    if not budget.limited:
+        return {n: max(1, min(round(starts[n] * d), MAX_BITS)) for n, d in density.items()}
+    return spend(
+        _pressures(density, budget, lambda name, k: starts[name] * density[name] / (k - 0.5)),
+        budget,
+    )
 
 
-POLICIES: dict[str, Policy] = {"ans": ans, "uniform": uniform, "random": random}
+def _pressures(
+    layers: Mapping[str, float], budget: Budget, of: Callable[[str, int], float]
+) -> dict[str, list[float]]:
+    return {name: [of(name, k) for k in range(2, budget.most(name) + 1)] for name in layers}
 
 
-def assign(policy: str, measurement: Measurement, budget: Budget) -> Bits:
-    """Bits per layer by the policy of that name. Raises ValueError for an unknown one."""
+def least_loss(measurement: Measurement, budget: Budget) -> Bits:
+    """The next bit goes where it saves most loss per cost: least loss in all under the limit.
+
+    Raises ValueError without a limit: more bits are never worse by such a measurement.
+    """
+    if not budget.limited:
+        raise ValueError(
+            f"policy {measurement.kind} needs a budget; give mean bits or millijoules."
+        )
+    layers = len(measurement.layers)
+    pressures = {}
+    for name, losses in measurement.losses.items():
+        widths = range(1, budget.most(name) + 1)
+        costs = [budget.cost(name, k, layers) for k in widths]
+        pressures[name] = slopes(losses[: len(costs)], costs)
+    return spend(pressures, budget)
+
+
+def uniform(measurement: Measurement, budget: Budget) -> Bits:
+    """The same bits everywhere: the most that the limit has room for, k0 without one."""
+    layers = measurement.layers
+    for bits in range(min(budget.k0, MAX_BITS), 1, -1):
+        if budget.total(dict.fromkeys(layers, bits)) <= budget.limit:
+            return dict.fromkeys(layers, bits)
+    return within(dict.fromkeys(layers, 1), budget)
+
+
+POLICIES: dict[str, Policy] = {
+    "ans": ans,
+    "lipschitz": least_loss,
+    "activation-density": activation_density,
+    "hessian": least_loss,
+    "uniform": uniform,
+    "random": random,
+}
+KIND: dict[str, str | None] = {name: name for name in POLICIES} | {"uniform": None, "random": None}
+"""The kind of measurement that a policy takes; None: any, of which it sees the layers' names."""
+
+
+def assign(policy: str, measurement: Measurement | Mapping[str, float], budget: Budget) -> Bits:
+    """Bits per layer by the policy of that name.
+
+    A bare {layer: number} counts as a measurement of the kind that the policy takes. Raises
+    ValueError for an unknown policy, a measurement of another kind, or a budget that is too small.
+    """
     if policy not in POLICIES:
         raise ValueError(f"policy {policy!r} is unknown; there are {', '.join(POLICIES)}.")
-    if not measurement:
-        raise ValueError("the measurement holds no layer; there is nothing to assign.")
-    for name, value in measurement.items():
-        if not 0 <= value < float("inf"):
-            raise ValueError(f"the measurement of {name} must be finite and not negative: {value}.")
+    kind = KIND[policy]
+    if not isinstance(measurement, Measurement):
+        measurement = Measurement(kind=kind or "ans", layers=measurement)
+    if kind not in (None, measurement.kind):
+        raise ValueError(
+            f"policy {policy} needs a measurement of {kind}, and this one is of "
+            f"{measurement.kind}; measure with quanos sense --measure {kind}."
+        )
     return POLICIES[policy](measurement, budget)

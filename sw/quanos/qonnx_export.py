@@ -8,7 +8,7 @@ from here; what it computes is the trainer's network within floating-point round
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,10 @@ class _Graph:
 def _layer(graph: _Graph, operation: Operation, inputs: list[str]) -> str:
     name, at, arrays = operation.name, operation.attributes, operation.arrays
     signed = at["low"] < 0
+    pads = _pads(at)
+    if at["binary"] and any(pads):  # zero has no code: it is padded first and becomes +1
+        sizes = graph.constant(f"{name}/pads", np.array([0, 0, *pads[:2], 0, 0, *pads[2:]]))
+        inputs, pads = [graph.node("Pad", [inputs[0], sizes], f"{name}/padded")], [0] * 4
     x = graph.quant(
         inputs[0], f"{name}/a", at["a_step"], at["bits"], signed=signed, binary=at["binary"]
     )
@@ -116,12 +120,17 @@ def _layer(graph: _Graph, operation: Operation, inputs: list[str]) -> str:
         turned = graph.node("Transpose", [w], f"{name}/wt", perm=[1, 0])
         product = graph.node("MatMul", [x, turned], f"{name}/sums")
         return graph.per_channel(product, name, scale, arrays["offset"], 0)
-    top, bottom, left, right = at["padding"]
     product = graph.node(
         "Conv", [x, w], f"{name}/sums", strides=at["stride"], dilations=at["dilation"],
-        group=at["groups"], pads=[top, left, bottom, right],
+        group=at["groups"], pads=pads,
     )  # fmt: skip
     return graph.per_channel(product, name, scale, arrays["offset"], 2)
+
+
+def _pads(attributes: Mapping[str, Any]) -> list[int]:
+    """Padding as ONNX wants it, top, left, bottom, right; a fully connected layer has none."""
+    top, bottom, left, right = attributes.get("padding", (0, 0, 0, 0))
+    return [top, left, bottom, right]
 
 
 def _affine(graph: _Graph, operation: Operation, inputs: list[str]) -> str:
