@@ -29,6 +29,7 @@ from flows.library import Library
 from flows.netlist import Netlist
 from flows.saif import Activity, write_saif
 from flows.stimulus import Round
+from flows.timing import Conditions
 from flows.waveform import Plan, Words
 
 Counts = NDArray[np.int64]
@@ -77,13 +78,16 @@ class Simulator:
         delays: str = "nldm",
         step_ps: float = STEP_PS,
         reject: float = REJECT,
+        conditions: Conditions | None = None,
     ) -> None:
         if delays not in ("zero", "nldm"):
             raise FlowError(f"delays {delays!r} are not known; zero and nldm are.")
         self.netlist, self.library = netlist, library
         self.circuit = Circuit.of(netlist, library)
         self.delays = (
-            Delays.nldm(self.circuit, library, step_ps=step_ps, reject=reject)
+            Delays.nldm(
+                self.circuit, library, step_ps=step_ps, reject=reject, conditions=conditions
+            )
             if delays == "nldm"
             else Delays.zero(self.circuit)
         )

@@ -11,10 +11,12 @@ not depend on who computes which batch.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Self
 from zipfile import BadZipFile
 
 import numpy as np
@@ -103,6 +105,13 @@ def _bell(
 
 def load(path: Path | str) -> dict[str, Codes]:
     """Arrays of a `.npz` file, flattened; FlowError unless all are integers of one length."""
+    arrays = _arrays(path)
+    if not arrays or len({array.size for array in arrays.values()}) != 1:
+        raise FlowError(f"{path} must hold arrays of one length, such as w and a.")
+    return arrays
+
+
+def _arrays(path: Path | str) -> dict[str, Codes]:
     try:
         with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -111,9 +120,42 @@ def load(path: Path | str) -> dict[str, Codes]:
     for name, array in arrays.items():
         if array.dtype.kind not in "iu" or array.size == 0:
             raise FlowError(f"{path}: array {name} must hold integers, not {array.dtype}.")
-    if not arrays or len({array.size for array in arrays.values()}) != 1:
-        raise FlowError(f"{path} must hold arrays of one length, such as w and a.")
     return {name: array.reshape(-1).astype(np.int64) for name, array in arrays.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class OperandFile:
+    """Codes of a layer's weights and activations, pair by pair in the order of their products.
+
+    A `.npz` with integer arrays `w` and `a` of one size and, so that the file says all, single
+    numbers `w_bits`, `a_bits` and `a_signed` (by default: whether any activation is negative).
+    """
+
+    codes: dict[str, Codes]
+    bits: tuple[int, int] | None
+    a_signed: bool
+    sha256: str
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Raises FlowError for what is no such file."""
+        digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        arrays = _arrays(path)
+        codes = {name: arrays.pop(name) for name in list(arrays) if name in ("w", "a")}
+        if len(codes) != 2 or codes["w"].size != codes["a"].size:
+            raise FlowError(f"{path} must hold arrays w and a of one length.")
+        given = {n: int(x[0]) for n, x in arrays.items() if n in _NUMBERS and x.size == 1}
+        if len(given) != len(arrays) or ("w_bits" in given) != ("a_bits" in given):
+            raise FlowError(
+                f"{path} may hold, besides w and a, the single numbers w_bits and a_bits (both or "
+                f"neither) and a_signed, not {', '.join(sorted(arrays))}."
+            )
+        bits = (given["w_bits"], given["a_bits"]) if "w_bits" in given else None
+        signed = bool(given.get("a_signed", int(codes["a"].min() < 0)))
+        return cls(codes, bits, signed, digest)
+
+
+_NUMBERS = ("w_bits", "a_bits", "a_signed")
 
 
 def check_codes(name: str, codes: Codes, low: int, high: int, where: str) -> None:
@@ -234,6 +276,17 @@ def mac_inputs(
     return inputs
 
 
+def check_operands(mode: Mode, codes: Mapping[str, Codes]) -> None:
+    """Refuse (FlowError) arrays w and a with a code that the mode does not take, naming it."""
+    where = f"a mode of {mode.w_bits} x {mode.a_bits} bits"
+    check_codes("w", codes["w"], *mode.w_range(), where)
+    check_codes("a", codes["a"], *mode.a_range(), where)
+    binary = ("w",) * (mode.w_bits == 1) + ("a",) * (mode.a_bits == 1 and mode.a_signed)
+    for name in binary:
+        if not codes[name].all():
+            raise FlowError(f"stimulus array {name} holds the code 0; {where} takes -1 and 1.")
+
+
 def _codes(
     mode: Mode, kind: str | Mapping[str, Codes], rng: np.random.Generator, shape: tuple[int, ...]
 ) -> tuple[Codes, Codes]:
@@ -242,9 +295,7 @@ def _codes(
             weights(rng, kind, mode.w_bits, shape),
             activations(rng, kind, mode.a_bits, shape, signed=mode.a_signed),
         )
-    where = f"a mode of {mode.w_bits} x {mode.a_bits} bits"
-    check_codes("w", kind["w"], *mode.w_range(), where)
-    check_codes("a", kind["a"], *mode.a_range(), where)
+    check_operands(mode, kind)
     length = len(kind["w"])
     start = rng.integers(0, length, shape[1:])
     index = (start + np.arange(shape[0]).reshape(-1, 1, 1)) % length

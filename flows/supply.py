@@ -63,7 +63,8 @@ class SupplyLaw:
     ) -> float:
         """The lowest supply from `v_min` to `v_nominal` at which the path still fits the clock.
 
-        `path_ps` is the longest path at `v_nominal`; FlowError where it does not fit even there.
+        In steps of 0.1 mV, rounded up, so that the path does fit. `path_ps` is the longest path at
+        `v_nominal`; FlowError where it does not fit even there.
         """
         if not self.vt_v < v_min <= v_nominal:
             raise FlowError(
@@ -82,7 +83,7 @@ class SupplyLaw:
             middle = (low + high) / 2
             fits = path_ps * self.delay_ratio(middle, v_nominal) <= clock_ps
             low, high = (low, middle) if fits else (middle, high)
-        return round(high, 6)
+        return min(math.ceil(high * 1e4) / 1e4, v_nominal)
 
     def describe(self) -> str:
         """The law in one line, for the header of a table."""

