@@ -1,6 +1,7 @@
 """Attacks: in the ball, in the image range, right on a case with a closed form, and no traces."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,17 @@ from hypothesis import strategies as st
 from torch import nn
 
 from quanos import build_model, quantize
-from quanos.attacks import Attack, fgsm, input_gradient, perturb, pgd, predict, random_noise
+from quanos.attack_task import LOSSES, Task, margin
+from quanos.attacks import (
+    Attack,
+    fgsm,
+    input_gradient,
+    n_fgsm,
+    perturb,
+    pgd,
+    predict,
+    random_noise,
+)
 from quanos.quantizer import quantizers
 
 
@@ -122,3 +133,91 @@ def test_identity_lets_gradients_pass_where_the_range_clips() -> None:
 def test_what_cannot_be_is_refused(make, sentence) -> None:
     with pytest.raises(ValueError, match=sentence):
         make()
+
+
+def test_n_fgsm_is_fgsm_from_noise_and_may_leave_the_ball() -> None:
+    model, (x, labels) = small_network(), images()
+    assert torch.equal(
+        perturb(model, x, labels, n_fgsm(0.1, noise=0.0)), perturb(model, x, labels, fgsm(0.1))
+    )
+    moved = perturb(model, x, labels, n_fgsm(0.1), torch.Generator()) - x
+    assert 0.1 < moved.abs().max() <= 0.3 + 1e-6
+
+
+def test_fgsm_from_a_random_start_steps_further_but_stays_in_the_ball() -> None:
+    model = Linear([3.0, -2.0, 0.5, 1.0])
+    x, labels = torch.full((40, 1, 2, 2), 0.5), torch.ones(40, dtype=torch.int64)
+    moved = perturb(model, x, labels, fgsm(0.1, random_start=True), torch.Generator()) - x
+    assert moved.abs().max() <= 0.1 + 1e-6
+    assert (moved.sign() == -model.w.sign().reshape(1, 1, 2, 2)).all()  # 1.25 outweighs the noise
+    assert (moved.abs() < 0.099).any()
+
+
+def task(labels: list[int], target: int = 0, restart: int = 0) -> Task:
+    count = len(labels)
+    return Task(
+        torch.zeros(count, 1, 1, 1),
+        torch.tensor(labels),
+        torch.zeros(1),
+        torch.full((count,), target),
+        restart,
+    )
+
+
+@pytest.mark.parametrize(
+    ("loss", "logits", "expected"),
+    [
+        ("dlr", [4.0, 1.0, 2.0, 0.0], -(4 - 2) / (4 - 1)),
+        ("dlr", [1.0, 4.0, 2.0, 0.0], -(1 - 4) / (4 - 1)),  # misclassified: positive
+        ("dlr", [4.0, 1.0, 2.0], -(4 - 2) / (4 - 1)),
+        ("dlr", [4.0, 1.0], -3.0),  # two classes have no third logit
+        ("dlr_targeted", [4.0, 1.0, 2.0, 0.0, 3.0], -(4 - 3) / (4 - 1.5)),
+        ("dlr_targeted", [4.0, 1.0, 2.0], -(4 - 2) / (4 - 1)),
+        ("dlr_targeted", [4.0, 1.0], -3.0),
+        ("temperature", [0.0, 1.0], torch.log(torch.tensor(1 + torch.e)).item()),
+        ("temperature", [0.0, 1000.0], torch.log(torch.tensor(1 + torch.e)).item()),
+        ("ce", [0.0, 1000.0], 1000.0),
+    ],
+)
+def test_losses_by_hand(loss, logits, expected) -> None:
+    target = {5: 4, 3: 2}.get(len(logits), 1)
+    found = LOSSES[loss](torch.tensor([logits]), task([0], target))
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_dlr_and_temperature_do_not_see_the_logits_scale() -> None:
+    logits = torch.randn(20, 10, generator=torch.Generator().manual_seed(0))
+    labels = [n % 10 for n in range(20)]
+    for loss in ("dlr", "dlr_targeted", "temperature"):
+        one, other = (LOSSES[loss](scale * logits, task(labels, 3)) for scale in (1, 1024))
+        assert torch.allclose(one, other, rtol=1e-4)
+    assert (
+        (margin(logits, torch.tensor(labels)) < 0) == (logits.argmax(1) != torch.tensor(labels))
+    ).all()
+
+
+def test_early_stop_keeps_the_first_image_that_fools() -> None:
+    model = Linear([1.0, 0.0, 0.0, 0.0])
+    x, labels = torch.full((2, 1, 2, 2), 0.5), torch.tensor([1, 0])  # class 1 everywhere
+    attack = pgd(0.4, steps=4, step_size=0.1, early_stop=True)
+    moved = perturb(model, x, labels, attack) - x
+    assert moved[1].abs().max() == 0  # misclassified from the start
+    assert moved[0, 0, 0, 0] == pytest.approx(-0.4)
+
+
+def test_epsilon_in_normalized_space_is_in_units_of_the_models_deviation() -> None:
+    model, (x, labels) = small_network(), images()  # its deviation is 0.25
+    attack = replace(fgsm(0.1), eps_space="normalized")
+    assert torch.equal(perturb(model, x, labels, attack), perturb(model, x, labels, fgsm(0.025)))
+    with pytest.raises(ValueError, match="has no normalisation inside"):
+        perturb(Linear([1.0] * 64), x, labels, attack)
+
+
+def test_a_model_that_cuts_the_graph_has_gradients_of_zero() -> None:
+    class Cut(Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x.detach())
+
+    model, (x, labels) = Cut([1.0] * 64), images()
+    assert (input_gradient(model, x, labels) == 0).all()
+    assert (input_gradient(model.requires_grad_(False), x, labels) == 0).all()

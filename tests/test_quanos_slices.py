@@ -17,7 +17,7 @@ import torch
 from quanos import checkpoint, trainer
 from quanos.config import Config
 from quanos.data import DataError, Dataset, Split, load_dataset
-from quanos.hardening import KINDS, collapsed, hardened, n_fgsm, remedy
+from quanos.hardening import KINDS, collapsed, hardened, remedy
 from quanos.parallel import Group, leave
 from quanos.run import METRICS
 from quanos.shards import read_bytes
@@ -152,13 +152,6 @@ def test_images_of_adversarial_training_keep_to_their_bounds(data, kind) -> None
     moved = hardened(state.model, images, labels, kind, config, generator) - images
     bound = {"none": 0.0, "n-fgsm": 0.3}.get(kind, 0.1)
     assert moved.abs().max() == pytest.approx(bound, abs=0.03 if kind == "n-fgsm" else 1e-6)
-
-
-def test_n_fgsm_of_no_noise_is_fgsm(data) -> None:
-    state = fresh(CONFIG, data)
-    images, labels = data.train.images(slice(5)), data.train.labels[:5]
-    generator = torch.Generator().manual_seed(0)
-    assert torch.equal(n_fgsm(state.model.eval(), images, labels, 0.0, generator), images)
 
 
 def test_an_epoch_of_catastrophic_overfitting_is_undone(

@@ -8,42 +8,108 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from quanos.attack_task import EPS_SPACES, LOSSES, Task, ascend, radius_of
 from quanos.quantizer import identity_gradients
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attack:
-    """What an attack may do: `steps` steps of `step_size` inside the ball of radius `epsilon`.
+    """What every attack says of itself; a kind of attack adds how it looks for images.
 
-    With `restarts` > 1 an image that is still classified right is attacked again from another
-    random start. `identity` lets gradients pass the quantizers' clipping as if it were not there
-    (BPDA with the identity, Athalye et al. 2018).
+    With `restarts` > 1 an image that is still classified right is attacked again. `early_stop`
+    leaves an image at the first point that fools the model. `identity` lets gradients pass the
+    quantizers' clipping as if it were not there (BPDA with the identity, Athalye et al. 2018).
     """
 
     name: str
     epsilon: float
-    steps: int = 1
-    step_size: float
-    random_start: bool = False
     restarts: int = 1
+    loss: str = "ce"
+    early_stop: bool = False
     identity: bool = False
+    eps_space: str = "pixel"
 
     def __post_init__(self) -> None:
-        if self.epsilon < 0 or self.step_size < 0:
+        if self.epsilon < 0:
             raise ValueError(f"attack {self.name}: epsilon and step size must not be negative.")
-        if self.steps < 1 or self.restarts < 1:
+        if self.restarts < 1:
+            raise ValueError(f"attack {self.name}: steps and restarts must be at least 1.")
+        for value, allowed in ((self.loss, LOSSES), (self.eps_space, EPS_SPACES)):
+            if value not in allowed:
+                raise ValueError(
+                    f"attack {self.name}: {value!r} is unknown; there are {', '.join(allowed)}."
+                )
+
+    def once(self, model: nn.Module, task: Task, generator: torch.Generator | None) -> Tensor:
+        """Adversarial images (B, C, H, W) by one attempt."""
+        raise TypeError(f"{type(self).__name__} does not say how it attacks.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientAttack(Attack):
+    """`steps` steps of `step_size` along the gradient's sign, each projected back into the ball.
+
+    `start` is the radius of the random start in epsilons, 0 the image itself. Without `clip` a step
+    may leave the ball, as N-FGSM does.
+    """
+
+    steps: int = 1
+    step_size: float
+    start: float = 0.0
+    clip: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.step_size < 0 or self.start < 0:
+            raise ValueError(f"attack {self.name}: epsilon and step size must not be negative.")
+        if self.steps < 1:
             raise ValueError(f"attack {self.name}: steps and restarts must be at least 1.")
 
+    def once(self, model: nn.Module, task: Task, generator: torch.Generator | None) -> Tensor:
+        x = task.noise(generator, self.start) if self.start else task.images.clone()
+        step = task.radius * (self.step_size / self.epsilon if self.epsilon else 0.0)
+        result, alive = x, torch.arange(len(x), device=x.device)
+        for _ in range(self.steps):
+            gradient, _, right = ascend(model, x, task, self.loss)
+            if self.early_stop:
+                x, gradient, alive, task = x[right], gradient[right], alive[right], task.keep(right)
+            x = x + step * gradient.sign()
+            x = task.project(x) if self.clip else x.clamp(0, 1)
+            result = result.index_copy(0, alive, x) if self.early_stop else x
+            if len(alive) == 0:
+                break
+        return result
 
-def fgsm(epsilon: float) -> Attack:
-    """X_adv = X + epsilon sign(grad_X L) (Goodfellow et al. 2015)."""
-    return Attack(name="fgsm", epsilon=epsilon, step_size=epsilon)
+
+def fgsm(
+    epsilon: float, *, random_start: bool = False, step_size: float | None = None
+) -> GradientAttack:
+    """X_adv = X + epsilon sign(grad_X L) (Goodfellow et al. 2015).
+
+    With `random_start` (Wong et al. 2020) the step is 1.25 epsilon unless `step_size` is given.
+    """
+    step = (1.25 if random_start else 1.0) * epsilon if step_size is None else step_size
+    return GradientAttack(
+        name="fgsm_rs" if random_start else "fgsm",
+        epsilon=epsilon,
+        step_size=step,
+        start=float(random_start),
+    )
+
+
+def n_fgsm(epsilon: float, *, noise: float = 2.0) -> GradientAttack:
+    """A step of epsilon from U(-noise epsilon, noise epsilon), kept in [0, 1], not in the ball.
+
+    Equation 5 of de Jorge et al. (2022) with their k = 2: for training, not for judging.
+    """
+    return GradientAttack(
+        name="n_fgsm", epsilon=epsilon, step_size=epsilon, start=noise, clip=False
+    )
 
 
 def pgd(
@@ -54,20 +120,24 @@ def pgd(
     restarts: int = 1,
     random_start: bool = False,
     identity: bool = False,
+    loss: str = "ce",
+    early_stop: bool = False,
     name: str = "pgd",
-) -> Attack:
+) -> GradientAttack:
     """The FGSM step repeated and projected back into the ball (Madry et al. 2018).
 
     Without `step_size` the steps together can cross the ball two and a half times.
     """
-    return Attack(
+    return GradientAttack(
         name=name,
         epsilon=epsilon,
         steps=steps,
         step_size=2.5 * epsilon / steps if step_size is None else step_size,
-        random_start=random_start or restarts > 1,
+        start=float(random_start or restarts > 1),
         restarts=restarts,
         identity=identity,
+        loss=loss,
+        early_stop=early_stop,
     )
 
 
@@ -85,10 +155,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def input_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Gradient of the summed cross-entropy by the images, (B, C, H, W); parameters get none."""
-    images = images.detach().requires_grad_()
-    with torch.enable_grad():
-        loss = functional.cross_entropy(model(images), labels, reduction="sum")
-    return torch.autograd.grad(loss, images)[0]
+    task = Task(images, labels, torch.zeros(1), labels)
+    return ascend(model, images, task)[0]
 
 
 def perturb(
@@ -100,42 +168,38 @@ def perturb(
 ) -> Tensor:
     """Adversarial images (B, C, H, W): in [0, 1] and within epsilon of `images` everywhere.
 
-    Random starts are drawn from `generator` (on the CPU; required where `random_start` is set).
+    Whatever is drawn by chance is drawn from `generator` (on the CPU; required where the attack
+    draws).
     """
     gradients = identity_gradients(model) if attack.identity else nullcontext()
     with evaluating(model), gradients:
-        result = _run(model, images, labels, attack, generator)
-        for _ in range(attack.restarts - 1):
+        radius = radius_of(model, images, attack.epsilon, attack.eps_space)
+        task = Task(images, labels, radius, labels)
+        result = attack.once(model, _aimed(model, task, attack), generator)
+        for restart in range(1, attack.restarts):
             missed = (predict(model, result) == labels).nonzero().flatten()
             if len(missed) == 0:
                 break
-            result[missed] = _run(model, images[missed], labels[missed], attack, generator)
+            again = _aimed(model, replace(task.keep(missed), restart=restart), attack)
+            result[missed] = attack.once(model, again, generator)
     return result
 
 
-def _run(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    attack: Attack,
-    generator: torch.Generator | None,
-) -> Tensor:
-    low, high = (images - attack.epsilon).clamp(min=0), (images + attack.epsilon).clamp(max=1)
-    adversarial = images.clone()
-    if attack.random_start:
-        adversarial = random_noise(images, attack.epsilon, generator)
-    for _ in range(attack.steps):
-        step = attack.step_size * input_gradient(model, adversarial, labels).sign()
-        adversarial = torch.minimum(torch.maximum(adversarial + step, low), high)
-    return adversarial
+def _aimed(model: nn.Module, task: Task, attack: Attack) -> Task:
+    """The task with its target: by restart the likeliest wrong class, the second likeliest, ..."""
+    if attack.loss != "dlr_targeted":
+        return task
+    with torch.no_grad():
+        logits = model(task.images).scatter(1, task.labels.unsqueeze(1), -torch.inf)
+    place = task.restart % max(logits.shape[1] - 1, 1)
+    return replace(task, target=logits.argsort(1, descending=True, stable=True)[:, place])
 
 
 def random_noise(images: Tensor, epsilon: float, generator: torch.Generator | None) -> Tensor:
     """Images plus uniform noise from the ball of radius epsilon, kept in [0, 1]."""
-    if generator is None:
-        raise ValueError("random noise needs a generator, so that it can be drawn again.")
-    noise = torch.rand(images.shape, generator=generator).to(images.device) * 2 - 1
-    return (images + epsilon * noise).clamp(0, 1)
+    labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+    radius = torch.full((1, 1, 1, 1), epsilon, device=images.device)
+    return Task(images, labels, radius, labels).noise(generator)
 
 
 def predict(model: nn.Module, images: Tensor) -> Tensor:

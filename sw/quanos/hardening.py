@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from quanos.attacks import Attack, evaluating, input_gradient, perturb, pgd, random_noise
+from quanos.attacks import Attack, fgsm, n_fgsm, perturb, pgd
 from quanos.config import Config
 from quanos.data import Split
 from quanos.robustness import share, under_attack
@@ -35,34 +35,15 @@ def hardened(
     epsilon = config.adversarial_epsilon
     if kind == "none":
         return images
-    if kind == "n-fgsm":
-        with evaluating(model):
-            return n_fgsm(model, images, labels, epsilon, generator)
     return perturb(model, images, labels, _attack(kind, epsilon, config), generator)
 
 
 def _attack(kind: str, epsilon: float, config: Config) -> Attack:
     if kind == "pgd":
         return pgd(epsilon, steps=config.adversarial_steps, random_start=True)
-    start = kind == "fgsm-rs"  # Wong et al.: a step of 1.25 epsilon, projected
-    return Attack(
-        name=kind,
-        epsilon=epsilon,
-        step_size=1.25 * epsilon if start else epsilon,
-        random_start=start,
-    )
-
-
-def n_fgsm(
-    model: nn.Module, images: Tensor, labels: Tensor, epsilon: float, generator: torch.Generator
-) -> Tensor:
-    """One step of epsilon from noise U(-2 epsilon, 2 epsilon), kept in [0, 1] but not in the ball.
-
-    Equation 5 of de Jorge et al. 2022 with their k = 2.
-    """
-    noisy = random_noise(images, 2 * epsilon, generator)
-    step = epsilon * input_gradient(model, noisy, labels).sign()
-    return (noisy + step).clamp(0, 1)
+    if kind == "n-fgsm":
+        return n_fgsm(epsilon)
+    return fgsm(epsilon, random_start=kind == "fgsm-rs")
 
 
 def watch(model: nn.Module, held_out: Split, config: Config) -> float:
