@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from hw.rtl.pe import LaneAdder, ProcessingElement
+from hw.rtl.adder import LaneAdder
+from hw.rtl.pe import ProcessingElement
 from hw.rtl.spec import MacSpec
 
 DVAFS = MacSpec(scheme="dvafs", w_width=8, a_width=8, min_lane=2, guard_bits=2)
@@ -12,7 +13,11 @@ DVAFS = MacSpec(scheme="dvafs", w_width=8, a_width=8, min_lane=2, guard_bits=2)
 
 @pytest.mark.parametrize("lanes", DVAFS.lane_counts)
 def test_adder_adds_lane_by_lane(lanes):
-    dut, mode, rng = LaneAdder(DVAFS), DVAFS.mode(8 // lanes, 8 // lanes), np.random.default_rng(4)
+    dut, mode, rng = (
+        LaneAdder(DVAFS, words=True),
+        DVAFS.mode(8 // lanes, 8 // lanes),
+        np.random.default_rng(4),
+    )
     pairs = [tuple(map(int, pair)) for pair in rng.integers(0, 2**DVAFS.acc_width, (200, 2))]
     got = []
 
@@ -30,7 +35,8 @@ def test_adder_adds_lane_by_lane(lanes):
     assert not np.any((x + y - z) % 2 ** DVAFS.acc_bits(lanes))
     stride, per_lane = DVAFS.acc_width // dut.segments, dut.segments // lanes
     inner = [(n + 1) * stride - 2 for n in range(dut.segments) if (n + 1) % per_lane]
-    assert not any((word >> at) & 3 for word in got for at in inner)  # guard bits at rest
+    changes = [word ^ x for word, (x, _) in zip(got, pairs, strict=True)]
+    assert not any((change >> at) & 3 for change in changes for at in inner)  # guard bits at rest
 
 
 def test_element_keeps_its_first_weight_and_passes_the_rest():
@@ -41,6 +47,7 @@ def test_element_keeps_its_first_weight_and_passes_the_rest():
     beats += [(None, 1, 1), (None, 0, 3), (None, 1, 9), (None, 0, 0), (None, 0, 0), (None, 0, 0)]
 
     async def bench(ctx):
+        ctx.set(dut.en, 1)
         ctx.set(dut.a_in.lanes, 1)
         ctx.set(dut.sum_in, 100)
         for weight, swap, activation in beats:

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.rtl.adder import LaneAdder, at_least, equals
 from hw.rtl.multiplier import Multiplier
 from hw.rtl.spec import MacSpec
 
@@ -19,10 +20,9 @@ class OperandGate(wiring.Component):
         self.width, self.lane_counts, self.scalable = width, lane_counts, scalable
         inner = max(width, 2)
         ports = {"data": In(width), "en": In(1), "signed": In(1), "gated": Out(inner)}
+        ports["lanes"] = In(len(lane_counts))
         if scalable:
             ports["bits"] = In((width - 1).bit_length())
-        if len(lane_counts) > 1:
-            ports["lanes"] = In(len(lane_counts))
         super().__init__(ports)
 
     def elaborate(self, platform):
@@ -30,16 +30,20 @@ class OperandGate(wiring.Component):
         if not self.scalable:
             m.d.comb += self.gated.eq(self._whole())
             return m
-        keep, force = Signal(self.width), Signal(self.width)
-        binary = self.en & (self.bits == 0) & self.signed
-        for i in range(self.width):
-            m.d.comb += [keep[i].eq(self.en & self._kept(i)), force[i].eq(binary & self._forced(i))]
-        m.d.comb += self.gated.eq((self.data & keep) | force)
+        binary = self.en & ~self.bits.any() & self.signed
+        m.d.comb += self.gated.eq(
+            Cat(
+                (self.data[i] & self.en & self._kept(i)) | (binary & self._forced(i))
+                for i in range(self.width)
+            )
+        )
         return m
 
     def _kept(self, i: int) -> Value:
         """Whether bit i is among the top `bits + 1` of its lane."""
-        return self._by_split([self.bits >= lane - 1 - i % lane for lane in self._lane_widths()])
+        return self._by_split(
+            [at_least(self.bits, lane - 1 - i % lane) for lane in self._lane_widths()]
+        )
 
     def _forced(self, i: int) -> Value:
         """Whether bit i is the second of its lane, which a one-bit operand sets."""
@@ -81,7 +85,7 @@ class Mac(wiring.Component):
         if spec.scalable:
             ports["w_bits"] = In((spec.w_width - 1).bit_length())
             ports["a_bits"] = In((spec.a_width - 1).bit_length())
-        if spec.subword:
+        if len(spec.lane_counts) > 1:
             ports["lanes"] = In((len(spec.lane_counts) - 1).bit_length())
         super().__init__(ports)
 
@@ -94,20 +98,18 @@ class Mac(wiring.Component):
         clears = Signal(2)
         m.d.comb += [multiplier.w.eq(w), multiplier.a.eq(a), multiplier.a_signed.eq(self.a_signed)]
         m.d.sync += [product.eq(multiplier.p), clears.eq(Cat(self.clear, clears[0]))]
-        if self.spec.subword:
-            m.d.comb += multiplier.lanes.eq(lanes)
+        m.d.comb += multiplier.lanes.eq(lanes)
         self._accumulate(m, product, clears[1], lanes)
         return m
 
-    def _decode(self, m: Module) -> Signal | None:
+    def _decode(self, m: Module) -> Signal:
         """One-hot number of lanes."""
-        if not self.spec.subword:
-            return None
         lanes = Signal(len(self.spec.lane_counts), name="split")
-        m.d.comb += lanes.eq(Cat(self.lanes == n for n in range(len(self.spec.lane_counts))))
+        splits = [equals(self.lanes, n) for n in range(len(lanes))] if len(lanes) > 1 else [1]
+        m.d.comb += lanes.eq(Cat(splits))
         return lanes
 
-    def _operand(self, m: Module, name: str, lanes: Signal | None) -> Signal:
+    def _operand(self, m: Module, name: str, lanes: Signal) -> Signal:
         """The gated operand's register."""
         port = getattr(self, name)
         gate = OperandGate(len(port), self.spec.lane_counts, self.spec.scalable)
@@ -115,38 +117,28 @@ class Mac(wiring.Component):
         m.d.comb += [
             gate.data.eq(port),
             gate.en.eq(self.en),
+            gate.lanes.eq(lanes),
             gate.signed.eq(1 if name == "w" else self.a_signed),
         ]
         if self.spec.scalable:
             m.d.comb += gate.bits.eq(getattr(self, f"{name}_bits"))
-        if lanes is not None:
-            m.d.comb += gate.lanes.eq(lanes)
         register = Signal.like(gate.gated, name=f"{name}_register")
         m.d.sync += register.eq(gate.gated)
         return register
 
-    def _accumulate(self, m: Module, product: Signal, clear: Value, lanes: Signal | None) -> None:
-        """Segments of sum and guard bits; carries run from segment to segment within a lane."""
-        count = self.spec.max_lanes if self.spec.scheme == "dvafs" else 1
-        base, guard = len(product) // count, self.spec.guard_bits
-        carry: Value = Const(0, 1)
-        for n in range(count):
-            total = Signal(base, name=f"sum{n}", reset_less=True)
-            top = Signal(guard, name=f"guard{n}", reset_less=True)
-            part = product[n * base : (n + 1) * base]
-            # The last segment of a lane, in some split, owns the lane's guard bits.
-            last = self._ends_lane(n, count, lanes)
-            step = Signal(base + 1, name=f"step{n}")
-            m.d.comb += step.eq(Mux(clear, 0, total) + part + carry)
-            m.d.sync += total.eq(step[:base])
-            with m.If(last):
-                m.d.sync += top.eq(Mux(clear, 0, top) + part[-1].replicate(guard) + step[base])
-            m.d.comb += self.acc[n * (base + guard) : (n + 1) * (base + guard)].eq(Cat(total, top))
-            carry = step[base] & ~last
-
-    def _ends_lane(self, n: int, count: int, lanes: Signal | None) -> Value:
-        """Whether segment n of `count` is the last of its lane."""
-        splits = [k for k in self.spec.lane_counts if (n + 1) * k % count == 0]
-        if count == 1 or len(splits) == len(self.spec.lane_counts):
-            return Const(1, 1)
-        return Cat(lanes[k.bit_length() - 1] for k in splits).any()
+    def _accumulate(self, m: Module, product: Signal, clear: Value, lanes: Signal) -> None:
+        """Registers of sum and guard bits; those of a segment that ends no lane are not clocked."""
+        m.submodules.adder = adder = LaneAdder(self.spec)
+        parts: list[Signal] = []
+        for n, (total, guard) in enumerate(adder.fields(adder.z)):
+            parts += [Signal.like(total, name=f"sum{n}", reset_less=True)]
+            parts += [Signal.like(guard, name=f"guard{n}", reset_less=True)]
+            m.d.sync += parts[-2].eq(total)
+            with m.If(adder.ends_lane(n, lanes)):
+                m.d.sync += parts[-1].eq(guard)
+        m.d.comb += [
+            self.acc.eq(Cat(parts)),
+            adder.x.eq(Mux(clear, 0, self.acc)),
+            adder.y.eq(product),
+            adder.lanes.eq(lanes),
+        ]

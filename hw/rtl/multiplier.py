@@ -12,11 +12,11 @@ tree holds are non-negative and keep their sum, so no carry of a lane can ever l
 columns: lanes need no gates that cut carries, in the tree or in the final adder.
 """
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.rtl.reduction import Columns, reduce_columns
+from hw.rtl.reduction import Columns, add_rows, reduce_columns
 from hw.rtl.spec import MacSpec
 
 
@@ -35,25 +35,20 @@ class Multiplier(wiring.Component):
             "w": In(self.w_width),
             "a": In(self.a_width),
             "a_signed": In(1),
+            "lanes": In(len(spec.lane_counts)),
             "p": Out(self.w_width + self.a_width),
         }
-        if spec.subword:
-            ports["lanes"] = In(len(spec.lane_counts))
         super().__init__(ports)
 
     def elaborate(self, platform):
         m = Module()
-        columns = self.partial_products()
-        rows = reduce_columns(m, columns)
-        first = Cat(column[0] if column else Const(0, 1) for column in rows)
-        second = Cat(column[1] if len(column) > 1 else Const(0, 1) for column in rows)
-        total = Signal.like(self.p, name="total")  # unnamed, every product bit gets its own adder
-        m.d.comb += [total.eq(first + second), self.p.eq(self.finish(total))]
+        rows = reduce_columns(m, self.partial_products())
+        m.d.comb += self.p.eq(self.finish(add_rows(m, rows)))
         return m
 
     def split(self, lanes: int) -> Value | Const:
         """One where the word is split into `lanes` (`lanes` is one-hot, bit n for 2**n lanes)."""
-        return self.lanes[lanes.bit_length() - 1] if self.spec.subword else Const(1, 1)
+        return self.lanes[lanes.bit_length() - 1] if len(self.lanes) > 1 else Const(1, 1)
 
     def partial_products(self) -> Columns:
         """Bits by column: the gated partial products and the constants of every split."""
@@ -109,7 +104,7 @@ class Multiplier(wiring.Component):
     def finish(self, total: Value) -> Value:
         """The product: every lane's top bit inverted and, summed together, its sign extended."""
         width = self.w_width + self.a_width
-        if self.spec.scheme == "dvafs_st":
+        if self.spec.scheme == "dvafs_st" and self.spec.max_lanes > 1:
             return self._extended(total, width)
         tops = {}
         for n in self.spec.lane_counts:

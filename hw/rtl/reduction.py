@@ -1,6 +1,8 @@
-"""Carry-save reduction of columns of bits to two rows, by Dadda's rule."""
+"""Carry-save reduction of columns of bits to two rows, by Dadda's rule, and the sum of the rows."""
 
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Signal, Value
+
+from hw.rtl.adder import incremented
 
 Columns = list[list[Value]]
 
@@ -30,6 +32,23 @@ def reduce_columns(m: Module, columns: Columns) -> Columns:
                 carries.append(carry)
             columns[index] = bits
     return columns
+
+
+def add_rows(m: Module, columns: Columns) -> Value:
+    """The sum of columns of at most two bits each, modulo 2**len(columns).
+
+    The carry-propagate adder spans the columns from the first that holds two bits to the last.
+    """
+    rows = Cat(column[0] if column else Const(0, 1) for column in columns)
+    pairs = [n for n, column in enumerate(columns[:-1]) if len(column) > 1]
+    low, high = (pairs[0], pairs[-1] + 1) if pairs else (len(columns) - 1,) * 2
+    second = Cat(column[1] if len(column) > 1 else Const(0, 1) for column in columns[low:high])
+    total = Signal(high - low + 1, name="total")
+    m.d.comb += total.eq(rows[low:high] + second if pairs else 0)
+    # Above, one row and the carry are left, but for a second bit in the last column.
+    above = incremented(rows[high:], total[-1])
+    last = columns[-1][1] if len(columns[-1]) > 1 else Const(0, 1)
+    return Cat(rows[:low], total[:-1], above[:-1], above[-1] ^ last)
 
 
 def _adder(m: Module, bits: list[Value]) -> tuple[Value, Value]:

