@@ -13,6 +13,7 @@ SPECS = [
     MacSpec(scheme="dvafs", w_width=8, a_width=8, min_lane=2, guard_bits=2),
     MacSpec(scheme="dvafs"),
     MacSpec(scheme="dvafs_st", w_width=8, a_width=8, min_lane=2, guard_bits=3),
+    MacSpec(scheme="dvafs_st", w_width=32, a_width=32),  # wider than int64
 ]
 
 

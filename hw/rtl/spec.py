@@ -25,6 +25,9 @@ MAX_WIDTH = 32
 MAX_SIDE = 32  # elements along a side of the array
 MAX_K = 2**16
 MAX_DEPTH = 2**12
+# Accumulators of up to so many bits are computed in int64, which wraps around modulo a multiple of
+# theirs; wider ones in Python's integers.
+EXACT_BITS = 62
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,10 +229,12 @@ class MacSpec:
         """Accumulators after each pair of a sequence, in the hardware's scale.
 
         `w_codes` and `a_codes` have shape (T, lanes), `clear` (T,) is true where a new sum starts
-        (by default at the first pair). Returns Python integers, shape (T, accumulators), wrapped
-        around modulo the accumulator's width; divide by 2**shift(mode) for a sum of code products.
+        (by default at the first pair). Returns integers, shape (T, accumulators), wrapped around
+        modulo the accumulator's width; divide by 2**shift(mode) for a sum of code products. They
+        are int64 up to `EXACT_BITS` bits and Python's above.
         """
-        w, a = np.asarray(w_codes, dtype=object), np.asarray(a_codes, dtype=object)
+        kind = np.int64 if self.acc_bits(mode.lanes) <= EXACT_BITS else object
+        w, a = np.asarray(w_codes, dtype=kind), np.asarray(a_codes, dtype=kind)
         products = (w * a) << self.shift(mode)
         if self.scheme == "dvafs_st":
             products = products.sum(axis=-1, keepdims=True)
@@ -237,16 +242,16 @@ class MacSpec:
         sums = np.cumsum(products, axis=0)
         before = np.concatenate([np.zeros_like(sums[:1]), sums[:-1]])
         latest = np.maximum.accumulate(np.where(starts, np.arange(len(sums)), 0))
-        half = 1 << (self.acc_bits(mode.lanes) - 1)
-        return (sums - before[latest] + half) % (2 * half) - half
+        return _wrapped(sums - before[latest], self.acc_bits(mode.lanes))
 
     def unpack(self, words: ArrayLike, mode: Mode) -> NDArray[Any]:
-        """Accumulators, Python integers of shape (..., accumulators), of `acc` port words.
+        """Accumulators of `acc` port words: integers as `compute` gives them, (..., accumulators).
 
         The port is a row of segments, lowest first, each `2 * min_lane` bits of sum and then its
         guard bits; a lane's accumulator is its segments' sums and the guard bits of its last one.
         """
-        values = np.asarray(words, dtype=object)
+        narrow = self.acc_width <= 64 and self.acc_bits(mode.lanes) <= EXACT_BITS
+        values = np.asarray(words, dtype=np.uint64 if narrow else object)
         count = self.acc_lanes(mode)
         segments = self.max_lanes if self.scheme == "dvafs" else 1
         base = sum(self.lane_widths(segments))
@@ -263,8 +268,8 @@ class MacSpec:
             total = sum(
                 (part << (n * base) for n, part in enumerate(parts)), guard << (per_lane * base)
             )
-            half = 1 << (self.acc_bits(mode.lanes) - 1)
-            lanes.append((total + half) % (2 * half) - half)
+            total = np.asarray(total, dtype=np.int64 if narrow else object)
+            lanes.append(_wrapped(total, self.acc_bits(mode.lanes)))
         return np.stack(lanes, axis=-1)
 
     @property
@@ -272,6 +277,12 @@ class MacSpec:
         """Bits of the `acc` port."""
         segments = self.max_lanes if self.scheme == "dvafs" else 1
         return segments * (sum(self.lane_widths(segments)) + self.guard_bits)
+
+
+def _wrapped(values: NDArray[Any], bits: int) -> NDArray[Any]:
+    """Values as two's complement of so many bits."""
+    half = 1 << (bits - 1)
+    return (values + half) % (2 * half) - half
 
 
 def _words(

@@ -181,7 +181,8 @@ def main(arguments: list[str] | None = None) -> int:
         simulator.prepare()
         ending = ".netlist.v" if args.netlist else ".v"
         arrays = find_arrays(args.arrays or written(args.build), ending)
-        outcomes = run(arrays, args.cells, args.build, args.seed, args.waves)
+        with simulator.locked(args.build):
+            outcomes = run(arrays, args.cells, args.build, args.seed, args.waves)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

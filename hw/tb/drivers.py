@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hw.rtl.spec import MacSpec, Mode
 from hw.tb.sequences import Sequence
-from hw.tb.wrapper import input_ports, padded
+from hw.tb.wrapper import input_ports, latency
 
 
 class MismatchError(AssertionError):
@@ -49,25 +49,28 @@ class Driver:
         a = soiled(a, spec.a_width, mode.a_bits, mode.lanes, self.rng)
         w_garbage = self.rng.integers(0, 1 << spec.w_width, len(w))
         a_garbage = self.rng.integers(0, 1 << spec.a_width, len(a))
-        return np.where(sequence.en, w, w_garbage), np.where(sequence.en, a, a_garbage)
+        seen = sequence.en | (not sequence.garbage)
+        return np.where(seen, w, w_garbage), np.where(seen, a, a_garbage)
 
-    def records(self, sequence: Sequence) -> NDArray[np.uint8]:
-        """Records, shape (T + latency - 1, bytes), the last cycles without `en` to drain."""
-        drain = self.spec.latency - 1
+    def records(self, sequence: Sequence, bits: int) -> NDArray[np.uint32]:
+        """Records of so many bits, shape (T + latency - 1, words), as they stand in the file.
+
+        The last cycles are without `en`, to drain the MAC.
+        """
         w, a = self.words(sequence)
-        values = {"w": w, "a": a, "en": sequence.en, "clear": sequence.clear}
         controls = self.spec.controls(sequence.mode)
-        ports = input_ports(self.spec)
-        bits = np.zeros((len(sequence) + drain, padded(sum(ports.values()))), dtype=np.uint8)
-        at = 0
+        values = {"w": w, "a": a, "en": sequence.en, "clear": sequence.clear}
+        ports, at = input_ports(self.spec), 0
+        length = len(sequence) + latency(self.spec) - 1
+        words = np.zeros((bits // 32, length), dtype=np.uint64)
         for name, width in ports.items():
-            if name in controls:
-                column, rows = np.int64(controls[name]), slice(None)
-            else:
-                column, rows = values[name].astype(np.int64)[:, None], slice(len(sequence))
-            bits[rows, at : at + width] = (column >> np.arange(width)) & 1
+            rows = slice(None) if name in controls else slice(len(sequence))
+            value = np.asarray(controls.get(name, values.get(name))).astype(np.uint64)
+            words[at // 32, rows] |= value << np.uint64(at % 32)
+            if at % 32 + width > 32:
+                words[at // 32 + 1, rows] |= value >> np.uint64(32 - at % 32)
             at += width
-        return np.packbits(bits[:, ::-1], axis=1)
+        return words[::-1].T.astype(">u4")  # keeps the low 32 bits
 
 
 @dataclass
@@ -78,8 +81,9 @@ class Monitor:
 
     def accumulators(self, records: NDArray[np.uint32], mode: Mode) -> NDArray:
         """Accumulators, shape (T, accumulators), of result records (T + latency - 1, words)."""
-        words = records[self.spec.latency - 1 :].astype(object)
-        acc = sum(words[:, n] << (32 * n) for n in range(words.shape[1]))
+        count = -(-self.spec.acc_width // 32)
+        words = records[latency(self.spec) - 1 :].astype(np.uint64 if count <= 2 else object)
+        acc = sum(words[:, n] << (32 * n) for n in range(count))
         return self.spec.unpack(acc, mode)
 
 
@@ -119,7 +123,6 @@ class Files:
         """What tells the simulator where the files are."""
         return [f"+stimulus={self.stimulus}", f"+result={self.result}"]
 
-    def results(self, spec: MacSpec) -> NDArray[np.uint32]:
-        """Result records, shape (cycles, words)."""
-        raw = np.frombuffer(self.result.read_bytes(), dtype=np.uint32)
-        return raw.reshape(-1, padded(spec.acc_width) // 32)
+    def results(self, bits: int) -> NDArray[np.uint32]:
+        """Result records of so many bits, shape (cycles, words)."""
+        return np.fromfile(self.result, dtype=np.uint32).reshape(-1, bits // 32)

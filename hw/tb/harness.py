@@ -1,7 +1,9 @@
 """Test the MACs of a folder of Verilog: `python -m hw.tb.harness --build build/sim`.
 
 Every MAC is simulated by Verilator under cocotb in every mode (hw.tb.mac_tb) and held against its
-golden model. Exit status: 0 all passed, 1 a MAC is wrong, 2 bad input or a missing tool.
+golden model; `--netlists build/synth` tests the gate netlists that `flows.synth` made of them, by
+the very same bench. Exit status: 0 all passed and all coverage full, 1 not so, 2 bad input or a
+missing tool.
 """
 
 from __future__ import annotations
@@ -17,14 +19,19 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 from hw.rtl.spec import SCHEMES, MacSpec
 from hw.rtl.verilog import default_specs, read_spec, write
-from hw.tb import simulator
+from hw.tb import coverage_grid, simulator
+from hw.tb.coverage_grid import Summary
 from hw.tb.drivers import Files
 from hw.tb.wrapper import bench
 
 JOBS = 2
+
+
+MAC_BENCH = "hw.tb.mac_tb"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,31 +39,44 @@ class Design:
     """A MAC to test: its spec and the Verilog that claims to be it."""
 
     spec: MacSpec
-    verilog: Path
+    sources: tuple[Path, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What testing a design gave; `error` is empty where every accumulator was right."""
+    """What testing a design gave; `error` is empty where every result was right."""
 
     name: str
     modes: int = 0
     vectors: int = 0
     vectors_per_s: float = 0.0
     seconds: float = 0.0
+    coverage: tuple[Summary, ...] = ()
     error: str = ""
 
+    @property
+    def errors(self) -> list[str]:
+        """A sentence for the wrong result, or for every cross that is not full."""
+        if self.error:
+            return [self.error]
+        return [summary.sentence(self.name) for summary in self.coverage if not summary.full]
 
-def find_designs(rtl: Path, schemes: Sequence[str]) -> list[Design]:
-    """The designs of `schemes` in `rtl`; the default MACs are written there if it is missing."""
+
+def find_designs(rtl: Path, schemes: Sequence[str], netlists: Path | None = None) -> list[Design]:
+    """The designs of `schemes` in `rtl`; the default MACs are written there if it is missing.
+
+    With `netlists` their specs are taken from `rtl` and the circuits from there. Raises ValueError
+    where there is none.
+    """
     if not rtl.exists():
         for spec in default_specs():
             write(spec, rtl)
-    found = [
-        Design(spec=read_spec(path), verilog=path.with_name(path.name.replace(".spec.json", ".v")))
-        for path in rtl.glob("*.spec.json")
+    specs = [read_spec(path) for path in rtl.glob("*.spec.json")]
+    designs = [
+        Design(spec=s, sources=netlist(netlists, s.name) if netlists else (rtl / f"{s.name}.v",))
+        for s in specs
+        if s.scheme in schemes
     ]
-    designs = [design for design in found if design.spec.scheme in schemes]
     if not designs:
         raise ValueError(
             f"{rtl} holds no MAC of the schemes {', '.join(schemes)}; write them with "
@@ -65,49 +85,94 @@ def find_designs(rtl: Path, schemes: Sequence[str]) -> list[Design]:
     return sorted(designs, key=lambda d: (SCHEMES.index(d.spec.scheme), d.spec.w_width))
 
 
+def netlist(folder: Path, name: str) -> tuple[Path, Path]:
+    """The netlist of a design and its cells' models; ValueError where one is missing."""
+    try:
+        report = json.loads((folder / f"{name}.synth.json").read_text(encoding="utf-8"))
+        files = folder / f"{name}.netlist.v", folder / f"{report['library']}.cells.v"
+    except (OSError, ValueError, KeyError, TypeError):
+        files = (folder / f"{name}.synth.json",)
+    missing = [file for file in files if not file.exists()]
+    if missing or len(files) < 2:
+        raise ValueError(
+            f"{missing[0] if missing else files[0]} is missing or no report of a synthesis; make "
+            f"the netlists with python -m flows.synth --rtl build/rtl --out {folder}."
+        )
+    return files
+
+
 def simulate(
-    place: Path, index: int, design: Design, *, vectors: int, seed: int, waves: bool = False
-) -> Outcome:
-    """Simulate design number `index` of the build in `place`."""
-    folder = place / design.spec.name
+    place: Path,
+    index: int,
+    design: Design,
+    *,
+    vectors: int,
+    seed: int,
+    waves: bool = False,
+    module: str = MAC_BENCH,
+    task: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Simulate design number `index` of the build in `place`; returns what its tests tell.
+
+    `module` holds the cocotb tests; `task` adds to what they are told.
+    """
+    told = task or {}
+    folder = place / told.get("name", design.spec.name)
     folder.mkdir(exist_ok=True)
     (folder / "outcome.json").unlink(missing_ok=True)
-    task = {"spec": asdict(design.spec), "design": index, "folder": str(folder)}
-    env = {"BENCH": json.dumps(task | {"vectors": vectors, "seed": seed})}
-    began = time.perf_counter()
-    simulator.simulate(place, folder, Files(folder).plusargs(), env, waves)
-    seconds = time.perf_counter() - began
+    told = {"spec": asdict(design.spec), "design": index, "folder": str(folder)} | told
+    env = {"BENCH": json.dumps(told | {"vectors": vectors, "seed": seed})}
+    simulator.simulate(place, folder, Files(folder).plusargs(), env, waves, module)
     try:
         told = json.loads((folder / "outcome.json").read_text(encoding="utf-8"))
-    except OSError:
+    except (OSError, ValueError):
         told = {"error": f"the simulation ended early; see {folder / 'sim.log'}."}
-    simulation_s = told.pop("simulation_s", None)
-    rate = told["vectors"] / simulation_s if simulation_s else 0.0
     if not told.get("error"):
         for file in (Files(folder).stimulus, Files(folder).result):
             file.unlink(missing_ok=True)
-    return Outcome(name=design.spec.name, vectors_per_s=rate, seconds=seconds, **told)
+    return told
+
+
+def check(place: Path, index: int, design: Design, **options: Any) -> Outcome:
+    """Run a design's bench; `options` are those of `simulate`."""
+    began = time.perf_counter()
+    told = simulate(place, index, design, **options)
+    seconds = time.perf_counter() - began
+    simulation_s = told.pop("simulation_s", None)
+    rate = told["vectors"] / simulation_s if simulation_s else 0.0
+    summaries = tuple(Summary(**summary) for summary in told.pop("coverage", ()))
+    return Outcome(
+        name=design.spec.name, vectors_per_s=rate, seconds=seconds, coverage=summaries, **told
+    )
 
 
 def run(
     designs: Sequence[Design], build: Path, *, vectors: int, seed: int, waves: bool = False
 ) -> list[Outcome]:
     """Build and test the designs, two at a time; prints a line as each ends."""
-    sources = [design.verilog for design in designs]
-    with waiting(f"building a simulator of {len(designs)} MACs"):
-        place = simulator.build(bench([design.spec for design in designs]), sources, build, waves)
-    with ThreadPoolExecutor(JOBS) as pool:
+    with simulator.locked(build), ThreadPoolExecutor(JOBS) as pool:
+        place = build_simulator(designs, build, waves)
         tasks = [
-            pool.submit(simulate, place, n, d, vectors=vectors, seed=seed, waves=waves)
+            pool.submit(check, place, n, d, vectors=vectors, seed=seed, waves=waves)
             for n, d in enumerate(designs)
         ]
         outcomes = {}
         for task in as_completed(tasks):
             outcome = task.result()
             outcomes[outcome.name] = outcome
-            print(f"{outcome.name}: {'FAILED' if outcome.error else 'passed'}, "
+            print(f"{outcome.name}: {'FAILED' if outcome.errors else 'passed'}, "
                   f"{outcome.vectors} vectors, {outcome.seconds:.1f} s", flush=True)  # fmt: skip
     return [outcomes[design.spec.name] for design in designs]
+
+
+def build_simulator(
+    designs: Sequence[Design], build: Path, waves: bool = False, mutant_bits: int = 0
+) -> Path:
+    """One simulator of all the designs; returns its folder."""
+    top = bench([design.spec for design in designs], waves, mutant_bits)
+    sources = list(dict.fromkeys(path for design in designs for path in design.sources))
+    with waiting(f"building a simulator of {len(designs)} MACs"):
+        return simulator.build(top, sources, build, waves)
 
 
 @contextmanager
@@ -129,22 +194,32 @@ def waiting(title: str) -> Iterator[None]:
         ticker.join()
 
 
-def table(outcomes: Sequence[Outcome]) -> str:
-    """Outcomes as aligned text."""
-    lines = [f"{'design':<20}{'modes':>6}{'vectors':>10}{'vectors/s':>11}  result"]
+def table(outcomes: Sequence[Outcome], seconds: float) -> str:
+    """Outcomes as aligned text; vectors a second are the simulator's, the total's all around."""
+    lines = [f"{'design':<26}{'modes':>6}{'vectors':>10}{'vectors/s':>11}  result"]
     for o in outcomes:
-        result = "FAILED" if o.error else "passed"
-        lines.append(f"{o.name:<20}{o.modes:>6}{o.vectors:>10}{o.vectors_per_s:>11.0f}  {result}")
-    return "\n".join(lines)
+        result = "FAILED" if o.errors else "passed"
+        lines.append(f"{o.name:<26}{o.modes:>6}{o.vectors:>10}{o.vectors_per_s:>11.0f}  {result}")
+    modes, vectors = sum(o.modes for o in outcomes), sum(o.vectors for o in outcomes)
+    lines.append(f"{'all':<26}{modes:>6}{vectors:>10}{vectors / seconds:>11.0f}")
+    summaries = {o.name: o.coverage for o in outcomes if o.coverage}
+    return "\n".join([*lines, coverage_grid.table(summaries)] if summaries else lines)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Options of the command."""
     parser = argparse.ArgumentParser(prog="python -m hw.tb.harness", description=__doc__)
     parser.add_argument("--rtl", type=Path, default=Path("build/rtl"), help="Verilog (build/rtl)")
+    parser.add_argument(
+        "--netlists", type=Path, metavar="DIR", help="test the netlists that flows.synth wrote here"
+    )
     parser.add_argument("--build", type=Path, default=Path("build/sim"), help="builds (build/sim)")
     parser.add_argument("--schemes", nargs="+", default=list(SCHEMES), help=", ".join(SCHEMES))
-    parser.add_argument("--vectors", type=int, default=1000, help="random pairs a mode (1000)")
+    parser.add_argument(
+        "--vectors", type=int, default=100_000,
+        help="random pairs in a mode of equal bits that is too wide for all pairs, and a hundred "
+        "times fewer in any other (100000)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=1, help="of the random operands (1)")
     parser.add_argument("--waves", action="store_true", help="keep a dump.vcd of every design")
     args = parser.parse_args(arguments)
@@ -157,11 +232,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
+    began = time.perf_counter()
     try:
         args = parse(arguments)
         simulator.prepare()
         outcomes = run(
-            find_designs(args.rtl, args.schemes), args.build,
+            find_designs(args.rtl, args.schemes, args.netlists), args.build,
             vectors=args.vectors, seed=args.seed, waves=args.waves,
         )  # fmt: skip
     except (ValueError, OSError) as error:
@@ -170,12 +246,13 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted.", file=sys.stderr)
         os._exit(130)  # without waiting for the simulators, which the same key has ended
-    print(table(outcomes))
-    print(f"seed {args.seed}")
-    wrong = [outcome for outcome in outcomes if outcome.error]
-    for outcome in wrong:
-        print(f"error: {outcome.error}", file=sys.stderr)
-    return 1 if wrong else 0
+    seconds = time.perf_counter() - began
+    print(table(outcomes, seconds))
+    print(f"{'netlists' if args.netlists else 'RTL'}, seed {args.seed}, {seconds:.0f} s in all")
+    errors = [error for outcome in outcomes for error in outcome.errors]
+    for error in errors:
+        print(f"error: {error}", file=sys.stderr)
+    return 1 if errors else 0
 
 
 if __name__ == "__main__":

