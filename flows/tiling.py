@@ -15,7 +15,7 @@ from pathlib import Path
 
 from flows import console
 from flows.console import FlowError
-from flows.layers import Layer, read_layers
+from hw.rtl.layers import Layer, read_layers
 from hw.rtl.spec import SCHEMES, ArraySpec
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from flows.console import FlowError
-from flows.layers import Layer, read_layers
 from flows.tiling import place, text
+from hw.rtl.layers import Layer, read_layers
 from hw.rtl.spec import SCHEMES, ArraySpec
 
 
@@ -107,6 +107,7 @@ def test_layers_are_read_in_order(tmp_path: Path) -> None:
 
 
 REFUSED = [
+    ("not the products", {"sums": np.zeros((1, 6, 3), np.int64)}),
     ("lacks w", {"w": None}),
     ("integers only", {"a": np.zeros((1, 6, 4))}),
     ("must hold a", {"a": np.zeros((1, 6, 5), np.int64)}),
@@ -119,14 +120,14 @@ REFUSED = [
 @pytest.mark.parametrize(("message", "changed"), REFUSED, ids=[m[:12] for m, _ in REFUSED])
 def test_bad_operands_are_refused(message: str, changed: dict[str, object], tmp_path: Path) -> None:
     write(tmp_path / "00-x.npz", **changed)
-    with pytest.raises(FlowError, match=message):
+    with pytest.raises(ValueError, match=message):
         read_layers(tmp_path)
 
 
 def test_missing_or_damaged_operands_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FlowError, match="holds no layer operands"):
+    with pytest.raises(ValueError, match="holds no layer operands"):
         read_layers(tmp_path)
     path = write(tmp_path / "00-x.npz")
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(FlowError, match="no whole"):
+    with pytest.raises(ValueError, match="no whole"):
         read_layers(tmp_path)

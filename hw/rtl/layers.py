@@ -15,7 +15,6 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.console import FlowError
 from hw.rtl.spec import MacSpec, Mode
 
 ARRAYS = ("a", "w", "sums")
@@ -68,11 +67,11 @@ class Layer:
 def read_layers(folder: Path | str) -> list[Layer]:
     """The layers of a folder in the order of their file names.
 
-    Raises FlowError where there are none, or a file is damaged, incomplete or inconsistent.
+    Raises ValueError where there are none, or a file is damaged, incomplete or inconsistent.
     """
     files = sorted(Path(folder).glob("*.npz"))
     if not files:
-        raise FlowError(
+        raise ValueError(
             f"{folder} holds no layer operands (*.npz); write them with quanos export --operands."
         )
     return [read_layer(file) for file in files]
@@ -84,11 +83,11 @@ def read_layer(path: Path) -> Layer:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             data = {name: file[name] for name in file.files}
     except (ValueError, EOFError, BadZipFile):
-        raise FlowError(f"{path} is no whole .npz file; write it with quanos export.") from None
+        raise ValueError(f"{path} is no whole .npz file; write it with quanos export.") from None
     if missing := [name for name in (*ARRAYS, *NUMBERS) if name not in data]:
-        raise FlowError(f"{path} lacks {', '.join(missing)}; write it with quanos export.")
+        raise ValueError(f"{path} lacks {', '.join(missing)}; write it with quanos export.")
     if any(data[name].dtype.kind not in "iu" for name in (*ARRAYS, *NUMBERS)):
-        raise FlowError(f"{path} must hold integers only; write it with quanos export.")
+        raise ValueError(f"{path} must hold integers only; write it with quanos export.")
     numbers = {name: int(data[name]) for name in NUMBERS}
     layer = Layer(
         name=path.stem.partition("-")[2] or path.stem,
@@ -106,18 +105,27 @@ def _check(layer: Layer, path: Path) -> None:
     shapes: tuple[Any, ...] = (a.shape, w.shape, sums.shape)
     fits = a.ndim == w.ndim == sums.ndim == 3 and a.shape[2] == w.shape[1] and a.size and w.size
     if not fits or sums.shape != (len(w), a.shape[1], w.shape[2]) or len(a) != len(w):
-        raise FlowError(
+        raise ValueError(
             f"{path} must hold a (groups, M, K), w (groups, K, N) and sums (groups, M, N), not "
             f"{', '.join(map(str, shapes))}."
         )
     if not 1 <= layer.bits <= 16 or layer.images < 1:
-        raise FlowError(f"{path} must have 1 to 16 bits and at least one image.")
+        raise ValueError(f"{path} must have 1 to 16 bits and at least one image.")
     most = max((1 << layer.bits - 1) - 1, 1)
     low, high = (-most, most) if layer.a_signed else (0, (1 << layer.bits) - 1)
     for name, codes, bounds in (("w", w, (-most, most)), ("a", a, (low, high))):
         outside = codes[(codes < bounds[0]) | (codes > bounds[1])]
         if outside.size:
-            raise FlowError(
+            raise ValueError(
                 f"{path} has {name} code {outside[0]}; at {layer.bits} bits {bounds[0]} to "
                 f"{bounds[1]} are allowed."
             )
+    if not np.array_equal(sums, _product(a, w)):
+        raise ValueError(f"{path} has sums that are not the products of a and w; export it anew.")
+
+
+def _product(a: NDArray[np.int64], w: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The exact product: codes of 16 bits stay below 2**53 in sums of up to 2**21."""
+    if a.shape[2] > 1 << 21:
+        return np.asarray(a @ w)
+    return np.asarray(a.astype(np.float64) @ w.astype(np.float64)).astype(np.int64)

@@ -1,0 +1,150 @@
+"""A network's layers on the simulated array: `python -m hw.tb.network LAYERS --scheme dvafs`.
+
+LAYERS is a folder of layer operands as `quanos export --operands` writes them. The array computes
+the products of all layers in one run, each layer in its own precision mode, switched between tiles
+without draining; every sum must equal the exported one. Exit status: 0 all equal, 1 a sum is wrong,
+2 bad input or a missing tool.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hw.rtl.layers import Layer, read_layers
+from hw.rtl.spec import SCHEMES, ArraySpec
+from hw.rtl.verilog import write
+from hw.tb import simulator
+from hw.tb.array_wrapper import array_bench
+from hw.tb.harness import waiting
+from hw.tb.streams import Files
+
+MODULE = "hw.tb.network_tb"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOutcome:
+    """What the array did; `simulation_s` is the simulator's time alone."""
+
+    macs: int = 0
+    tiles: int = 0
+    modes: int = 0
+    cycles: int = 0
+    simulation_s: float = 0.0
+    error: str = ""
+
+
+def run(
+    layers: Path, spec: ArraySpec, build: Path, *, sample: int, seed: int, waves: bool = False
+) -> NetworkOutcome:
+    """Build the array's simulator under `build` and send it the layers of the folder."""
+    sources = build / "arrays"
+    write(spec, sources)
+    with waiting(f"building a simulator of {spec.name}"):
+        verilog = sources / f"{spec.name}.v"
+        place = simulator.build(array_bench([spec]), [verilog], build, waves)
+    folder = place / "network"
+    folder.mkdir(exist_ok=True)
+    told, files = folder / "outcome.json", Files(folder)
+    told.unlink(missing_ok=True)
+    task = {
+        "spec": asdict(spec), "folder": str(folder), "layers": str(layers.resolve()),
+        "sample": sample, "seed": seed,
+    }  # fmt: skip
+    env = {"BENCH": json.dumps(task)}
+    with waiting("simulating the layers"):
+        simulator.simulate(place, folder, files.plusargs(), env, waves, module=MODULE)
+    try:
+        outcome = NetworkOutcome(**json.loads(told.read_text("utf-8")))
+    except OSError:
+        return NetworkOutcome(error=f"the simulation ended early; see {folder / 'sim.log'}.")
+    if not outcome.error:
+        files.remove()
+    return outcome
+
+
+def text(layers: list[Layer], spec: ArraySpec, outcome: NetworkOutcome) -> str:
+    """The layers with their modes, and what the array did."""
+    lines = [f"{'layer':24}{'bits':>5}{'lanes':>6}{'activations':>12}{'M x K x N':>18}{'MACs':>12}"]
+    for layer in layers:
+        mode, (m, k, n) = layer.mode(spec.mac), layer.shape
+        shape = (f"{layer.groups} x " if layer.groups > 1 else "") + f"{m} x {k} x {n}"
+        sign = "signed" if layer.a_signed else "unsigned"
+        lines.append(
+            f"{layer.name:24}{layer.bits:>5}{mode.lanes:>6}{sign:>12}{shape:>18}{layer.macs:>12}"
+        )
+    rate = outcome.macs / outcome.simulation_s if outcome.simulation_s else 0.0
+    images = layers[0].images
+    lines.append(
+        f"{spec.name}: {outcome.macs} MACs of {images} image(s) in {outcome.tiles} tiles and "
+        f"{outcome.modes} modes, {outcome.cycles} cycles, {rate:.3g} MACs/s"
+    )
+    return "\n".join(lines)
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Options of the command."""
+    parser = argparse.ArgumentParser(prog="python -m hw.tb.network", description=__doc__)
+    parser.add_argument("layers", type=Path, help="folder of layer operands (quanos export)")
+    parser.add_argument("--scheme", choices=SCHEMES, default="dvafs", help="of the MACs (dvafs)")
+    parser.add_argument("--rows", type=int, default=8, help="rows of the array (8)")
+    parser.add_argument("--columns", type=int, default=8, help="columns of the array (8)")
+    parser.add_argument("--k-max", type=int, default=4608, help="longest sum (4608)")
+    parser.add_argument("--depth", type=int, default=64, help="rows of sums it keeps (64)")
+    parser.add_argument(
+        "--sample", type=int, default=0, help="blocks of sums a layer, at random; 0: all (0)"
+    )
+    parser.add_argument("--build", type=Path, default=Path("build/sim"), help="builds (build/sim)")
+    parser.add_argument("--seed", type=int, default=1, help="of the sample and idle bits (1)")
+    parser.add_argument("--waves", action="store_true", help="keep a dump of the run")
+    args = parser.parse_args(arguments)
+    if args.seed < 0 or args.sample < 0:
+        raise ValueError("--seed and --sample must be at least 0.")
+    return args
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    try:
+        args = parse(arguments)
+        layers = read_layers(args.layers)
+        spec = ArraySpec(
+            scheme=args.scheme, rows=args.rows, columns=args.columns, k_max=args.k_max,
+            depth=args.depth,
+        )  # fmt: skip
+        check(layers, spec)
+        simulator.prepare()
+        outcome = run(
+            args.layers, spec, args.build, sample=args.sample, seed=args.seed, waves=args.waves
+        )
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted.", file=sys.stderr)
+        os._exit(130)  # without waiting for the simulator, which the same key has ended
+    print(text(layers, spec, outcome))
+    if outcome.error:
+        print(f"error: {outcome.error}", file=sys.stderr)
+        return 1
+    print(f"every sum equals the network's; seed {args.seed}")
+    return 0
+
+
+def check(layers: list[Layer], spec: ArraySpec) -> None:
+    """ValueError for layers that the array cannot take."""
+    for layer in layers:
+        if layer.shape[1] > spec.k_max:
+            raise ValueError(
+                f"{layer.name} sums {layer.shape[1]} products, the array at most {spec.k_max}; "
+                "raise --k-max."
+            )
+        layer.mode(spec.mac)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
