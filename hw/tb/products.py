@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hw.rtl.spec import ArraySpec, Mode, Tile
 from hw.tb.coverage import Cross
-from hw.tb.sequences import all_modes, corners, operands
+from hw.tb.sequences import all_modes, code_sets, operands
 
 STALLS = ("none", "random", "alternating", "bursts", "long")
 SIGNEDNESS = ("unsigned", "signed")
@@ -154,8 +154,9 @@ class Plan:
         return -(-k // along_k) * along_k if binary else k, _size(self.rng, 2 * n, (1, n, n + 1))
 
     def _codes(self, mode: Mode, which: int, shape: tuple[int, int]) -> NDArray[np.int64]:
-        values = operands(mode)[which]
-        return self.rng.choice(corners(values) if self.rng.random() < 0.3 else values, shape)
+        codes = code_sets(mode)[which]
+        corners = sorted({*codes.corners().values()})
+        return self.rng.choice(corners if self.rng.random() < 0.3 else codes.all(), shape)
 
 
 def _size(rng: np.random.Generator, high: int, edges: Sequence[int]) -> int:
