@@ -20,12 +20,17 @@ def tidy(netlist: Netlist, library: Library) -> Netlist:
 
     Registers and clock gates come first, then the rest in topological order. Names that the source
     gave to nets stay; other nets are n1, n2, ..; cells are named after the source's net that they
-    drive (`acc[3]_reg`) or are U1, U2, .. Outputs that drive nothing are unconnected.
+    drive (`acc[3]_reg`) or are U1, U2, .. Outputs that drive nothing are unconnected; cells that no
+    output port depends on are left out, because Yosys keeps library cells whatever they do.
     """
+    live = _live(netlist, library)
     order = [i for i, x in enumerate(netlist.instances) if library.cells[x.cell].kind != "comb"]
     order += [i for level in netlist.levels(library) for i in level]
+    order = [i for i in order if i in live]
     used = {net for nets in netlist.outputs.values() for net in nets}
-    used |= {net for net, sinks in enumerate(netlist.sinks(library)) if sinks}
+    used |= {
+        net for net, sinks in enumerate(netlist.sinks(library)) if any(i in live for i, _ in sinks)
+    }
     number = {net: net for net in range(len(CONSTANTS))}
     for nets in netlist.inputs.values():
         for net in nets:
@@ -59,6 +64,21 @@ def tidy(netlist: Netlist, library: Library) -> Netlist:
         renumber(netlist.outputs),
         tuple(instances),
     )
+
+
+def _live(netlist: Netlist, library: Library) -> set[int]:
+    """Instances that an output port depends on, through registers and clocks too."""
+    drivers = netlist.drivers(library)
+    todo = [net for nets in netlist.outputs.values() for net in nets]
+    live: set[int] = set()
+    while todo:
+        driver = drivers[todo.pop()]
+        if driver is None or driver[0] in live:
+            continue
+        live.add(driver[0])
+        x = netlist.instances[driver[0]]
+        todo += [x.pins[pin] for pin in library.cells[x.cell].inputs]
+    return live
 
 
 def _net_names(netlist: Netlist, nets: list[int]) -> list[str]:

@@ -29,7 +29,7 @@ from flows.synth_script import Options, check_log, script
 from flows.timing import critical_path_ps
 
 BASELINE = "mac_dg_16"  # the conventional 16-bit MAC
-FLOW = 3  # counts up when the script below gives other netlists
+FLOW = 4  # counts up when the script below gives other netlists
 
 
 @dataclass(frozen=True, kw_only=True)
