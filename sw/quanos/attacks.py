@@ -192,7 +192,7 @@ def _aimed(model: nn.Module, task: Task, attack: Attack) -> Task:
     with torch.no_grad():
         logits = model(task.images).scatter(1, task.labels.unsqueeze(1), -torch.inf)
     place = task.restart % max(logits.shape[1] - 1, 1)
-    return replace(task, target=logits.argsort(1, descending=True, stable=True)[:, place])
+    return replace(task, target=logits.argsort(dim=1, descending=True, stable=True)[:, place])
 
 
 def random_noise(images: Tensor, epsilon: float, generator: torch.Generator | None) -> Tensor:

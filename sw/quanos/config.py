@@ -83,7 +83,16 @@ class Config:
     pgd_steps: int = _key(7, "steps of PGD in the paper's protocol")
     strong_steps: int = _key(20, "steps of PGD in the strong protocol")
     strong_restarts: int = _key(2, "random starts of PGD in the strong protocol")
+    apgd_steps: int = _key(20, "steps of APGD, by cross-entropy and by DLR; 0: none")
+    apgd_targets: int = _key(3, "wrong classes that targeted APGD aims at; 0: none")
+    square_queries: int = _key(200, "queries of Square Attack; 0: none")
+    eps_space: str = _key(
+        "pixel",
+        "what epsilons are in: pixels of 0..1, or normalized inputs",
+        ("pixel", "normalized"),
+    )
     attack_images: int = _key(0, "test images that are attacked; 0: all")
+    attack_batch: int = _key(256, "images attacked at once; fewer take less memory")
 
     def __post_init__(self) -> None:
         self._check_words()
@@ -107,6 +116,7 @@ class Config:
             "pgd_steps",
             "strong_steps",
             "strong_restarts",
+            "attack_batch",
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")

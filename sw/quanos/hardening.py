@@ -8,6 +8,8 @@ prevents it. PGD-10 on held-out images after every epoch shows it where it happe
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -35,7 +37,8 @@ def hardened(
     epsilon = config.adversarial_epsilon
     if kind == "none":
         return images
-    return perturb(model, images, labels, _attack(kind, epsilon, config), generator)
+    attack = replace(_attack(kind, epsilon, config), eps_space=config.eps_space)
+    return perturb(model, images, labels, attack, generator)
 
 
 def _attack(kind: str, epsilon: float, config: Config) -> Attack:
@@ -50,6 +53,7 @@ def watch(model: nn.Module, held_out: Split, config: Config) -> float:
     """Accuracy (0..1) under PGD-10 at the epsilon of training, on the first held-out images."""
     attack = pgd(config.adversarial_epsilon, steps=10, random_start=True)
     images = held_out.first(config.watch_images)
+    attack = replace(attack, eps_space=config.eps_space)
     return share(under_attack(model, images, attack, seed=config.seed))
 
 

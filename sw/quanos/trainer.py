@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -310,7 +310,7 @@ def sense(model: nn.Module, split: Split, config: Config) -> dict[str, float]:
     return adversarial_noise_sensitivity(
         model,
         split.first(config.ans_images).batches(256),
-        attack=fgsm(config.ans_epsilon),
+        attack=replace(fgsm(config.ans_epsilon), eps_space=config.eps_space),
         reduction=config.ans_reduction,
     )
 
