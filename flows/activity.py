@@ -3,14 +3,14 @@
 `python -m flows.activity NETLIST.json [--liberty LIB] --delays zero|nldm --stimulus
 uniform|gaussian|FILE.npz --vectors N --seed S --out FILE.saif`. Register contents do not depend on
 gate delays: `flows.functional` finds them cycle by cycle, and then every (stream, cycle) is one bit
-of the timed simulation (`flows.waveform`, or the same in C in `flows.kernel`).
+of the timed simulation (`flows.waveform`, or the same in C through `flows.engine`).
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from flows import case as case_analysis
 from flows import console, kernel, stimulus, waveform
-from flows.case import State
 from flows.circuit import Circuit
 from flows.console import FlowError
 from flows.delays import REJECT, STEP_PS, Delays
-from flows.functional import Bits, Functional, Trace
+from flows.engine import Codes, Engine
+from flows.functional import Bits, Functional
 from flows.library import Library
 from flows.netlist import Netlist
 from flows.saif import Activity, write_saif
@@ -33,6 +33,8 @@ from flows.timing import Conditions
 from flows.waveform import Plan, Words
 
 Counts = NDArray[np.int64]
+Inputs = Mapping[int, Bits] | Mapping[str, Codes]
+Ports = Sequence[tuple[Sequence[int], NDArray[Any]]]  # nets and their words, (cycles, streams)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +81,7 @@ class Simulator:
         step_ps: float = STEP_PS,
         reject: float = REJECT,
         conditions: Conditions | None = None,
+        threads: int = 1,
     ) -> None:
         if delays not in ("zero", "nldm"):
             raise FlowError(f"delays {delays!r} are not known; zero and nldm are.")
@@ -91,89 +94,120 @@ class Simulator:
             if delays == "nldm"
             else Delays.zero(self.circuit)
         )
-        self._functional = Functional(self.circuit)
-        self._states: dict[frozenset[tuple[str, int]], list[State]] = {}
-        self._kernels: dict[frozenset[tuple[int, int]], kernel.Kernel | Plan] = {}
+        self._stills: dict[frozenset[tuple[str, int]], tuple[int, ...]] = {}
+        self._plans: dict[frozenset[tuple[int, int]], Plan] = {}
+        compiled = kernel.available()
+        self._engine = Engine(self.circuit, self._prepare, threads) if compiled else None
 
-    def run(self, inputs: Mapping[int, Bits], warmup: int, batches: int = 1) -> Batches:
+    def run(self, inputs: Inputs, warmup: int, batches: int = 1) -> Batches:
         """Count; the streams are shared out evenly to the batches in their order.
 
-        `inputs[net]` has shape (cycles, streams); the first `warmup` cycles (one at least) are not
-        counted, and the number of those that are must be a multiple of 64.
+        `inputs` are bits by net or words by port, of shape (cycles, streams); the first `warmup`
+        cycles (one at least) are not counted, and the number of those that are must be a multiple
+        of 64.
         """
-        cycles, streams = next(iter(inputs.values())).shape
+        ports = _ports(self.netlist, self.circuit, inputs)
+        cycles, streams = ports[0][1].shape
         if warmup < 1 or (cycles - warmup) % 64 or cycles <= warmup:
             raise FlowError("a batch needs a cycle before, and multiples of 64 cycles to count.")
-        trace = self._functional.simulate(inputs)
-        initial = {n: _words(trace.bits[n][warmup - 1 : -1]) for n in self.circuit.sources}
-        final = {n: _words(trace.bits[n][warmup:]) for n in self.circuit.sources}
-        static = self._static(inputs, trace, warmup)
+        count = self._engine.run if self._engine is not None else self._count
+        counts = count(ports, self._still(ports), warmup, batches)
         vectors = np.full(batches, (cycles - warmup) * streams // batches)
-        counts = self._count(static, initial, final, batches)
         ones = counts[..., 3].astype(float)
-        for net, value in self._plan(static).static.items():
-            ones[:, net] = value * vectors
         for net, clock in self.circuit.clocks.items():
-            pulses = trace.bits[net][warmup:].reshape(-1, batches, streams // batches).sum((0, 2))
-            counts[:, net, :2] = 2 * pulses[:, None]
+            pulses = counts[:, net, 0] / 2
             ones[:, net] = vectors - pulses / 2 if clock.inverted else pulses / 2
         return Batches(vectors, counts[..., 0], counts[..., 1], ones)
 
     def run_all(
         self,
         rounds: Iterable[Round],
-        inputs: Callable[[np.random.Generator, int], dict[int, Bits]],
+        inputs: Callable[[np.random.Generator, int], Inputs],
         warmup: int,
     ) -> Batches:
         """Count over all rounds; `inputs(generator, streams)` makes the stimulus of one batch."""
         total = None
         for part in rounds:
             made = [inputs(rng, part.streams) for rng in part.generators()]
-            joined = {net: np.concatenate([m[net] for m in made], axis=1) for net in made[0]}
+            joined: Any = {key: _joined([m[key] for m in made]) for key in made[0]}  # type: ignore[index]
             counted = self.run(joined, warmup, len(made))
             total = counted if total is None else total + counted
         assert total is not None
         return total
 
-    def _static(self, inputs: Mapping[int, Bits], trace: Trace, warmup: int) -> dict[int, int]:
-        """Sources that cannot change because inputs are held: case analysis, not chance."""
-        held = {n: int(b.flat[0]) for n, b in inputs.items() if b.min() == b.max()}
+    def _still(self, ports: Ports) -> tuple[int, ...]:
+        """Sources that may stand still because inputs are held: case analysis, not chance."""
         names = {
             net: f"{port}[{i}]"
             for port, nets in self.netlist.inputs.items()
             for i, net in enumerate(nets)
         }
-        case = {names[n]: value for n, value in held.items()}
+        case = {names[net]: value for net, value in _held(ports)}
         key = frozenset(case.items())
-        if key not in self._states:
-            self._states[key] = case_analysis.states(self.netlist, self.library, case)
-        states = self._states[key]
-        still = (n for n in self.circuit.sources if states[n] is not None)
-        values = {n: trace.bits[n][warmup - 1 :] for n in still}
-        return {n: int(b.flat[0]) for n, b in values.items() if b.min() == b.max()}
+        if key not in self._stills:
+            states = case_analysis.states(self.netlist, self.library, case)
+            still = (net for net in self.circuit.sources if states[net] is not None)
+            self._stills[key] = tuple(still)
+        return self._stills[key]
 
-    def _prepared(self, static: Mapping[int, int]) -> kernel.Kernel | Plan:
+    def _prepare(self, static: Mapping[int, int]) -> Plan:
         key = frozenset(static.items())
-        if key not in self._kernels:
-            plan = Plan.of(self.circuit, self.delays, static)
-            self._kernels[key] = kernel.Kernel(plan) if kernel.available() else plan
-        return self._kernels[key]
+        if key not in self._plans:
+            self._plans[key] = Plan.of(self.circuit, self.delays, static)
+        return self._plans[key]
 
-    def _plan(self, static: Mapping[int, int]) -> Plan:
-        prepared = self._prepared(static)
-        return prepared if isinstance(prepared, Plan) else prepared.plan
+    def _count(self, ports: Ports, still: Sequence[int], warmup: int, batches: int) -> Counts:
+        """As `Engine.run`, in NumPy."""
+        cycles, streams = ports[0][1].shape
+        inputs = {
+            net: (words >> min(i, 62) & 1).astype(np.uint8)
+            for nets, words in ports
+            for i, net in enumerate(nets)
+        }
+        trace = Functional(self.circuit).simulate(inputs)
+        initial = {n: _words(trace.bits[n][warmup - 1 : -1]) for n in self.circuit.sources}
+        final = {n: _words(trace.bits[n][warmup:]) for n in self.circuit.sources}
+        values = {n: trace.bits[n][warmup - 1 :] for n in still}
+        static = {n: int(b.flat[0]) for n, b in values.items() if b.min() == b.max()}
+        plan = self._prepare(static)
+        counts = waveform.count(plan, initial, final, batches)
+        for net, value in plan.static.items():
+            counts[:, net, 2:] = value * (cycles - warmup) * (streams // batches)
+        for net in self.circuit.clocks:
+            pulses = trace.bits[net][warmup:].reshape(-1, batches, streams // batches).sum((0, 2))
+            counts[:, net, :2] = 2 * pulses[:, None]
+        return counts
 
-    def _count(
-        self,
-        static: Mapping[int, int],
-        initial: dict[int, Words],
-        final: dict[int, Words],
-        batches: int,
-    ) -> Counts:
-        prepared = self._prepared(static)
-        if isinstance(prepared, Plan):
-            return waveform.count(prepared, initial, final, batches)
-        return prepared.count(initial, final, batches)
+
+def _ports(netlist: Netlist, circuit: Circuit, inputs: Inputs) -> Ports:
+    """Data inputs with their words: bits by net are words of one bit."""
+    ports = [
+        (netlist.inputs[key], words) if isinstance(key, str) else ((key,), words)
+        for key, words in inputs.items()
+    ]
+    given = {net for nets, _ in ports for net in nets}
+    for net in circuit.data_inputs:
+        if net not in given:
+            raise FlowError(f"{netlist.top}: there is no stimulus for input {netlist.nets[net]}.")
+    return ports
+
+
+def _held(ports: Ports) -> Iterator[tuple[int, int]]:
+    """Input nets that one and the same bit is given to, and that bit."""
+    for nets, words in ports:
+        every, any_ = (int(f.reduce(words, axis=None)) for f in (np.bitwise_and, np.bitwise_or))
+        for i, net in enumerate(nets):
+            low, high = every >> min(i, 62) & 1, any_ >> min(i, 62) & 1
+            if low == high:
+                yield net, low
+
+
+def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Streams side by side; one and the same word everywhere stays that."""
+    first = parts[0]
+    if not any(any(p.strides) or p.flat[0] != first.flat[0] for p in parts):
+        return np.broadcast_to(first[:1, :1], (len(first), sum(p.shape[1] for p in parts)))
+    return np.concatenate(parts, axis=1)
 
 
 def _words(bits: Bits) -> Words:
@@ -207,7 +241,7 @@ def main() -> int:
     started = time.perf_counter()
     batches = simulator.run_all(
         console.track(rounds, "simulate", label=lambda r: f"{r.vectors} vectors"),
-        lambda rng, streams: ports.inputs(rng, streams, arguments.warmup),
+        lambda rng, streams: ports.words(rng, streams, arguments.warmup),
         arguments.warmup,
     )
     seconds = time.perf_counter() - started

@@ -61,7 +61,7 @@ class Circuit:
     gates: tuple[Gate, ...]
     flipflops: tuple[FlipFlop, ...]
     clocks: dict[int, ClockNet]
-    functions: tuple[str, ...]  # of all the library's combinational cells but the constant ones
+    functions: tuple[str, ...]  # of all the library's cells and registers but the constant ones
 
     @classmethod
     def of(cls, netlist: Netlist, library: Library) -> Circuit:
@@ -71,11 +71,10 @@ class Circuit:
         for i in (i for level in netlist.levels(library) for i in level):
             gates += [g for g in _gates(i, netlist, library) if g.output not in clocks]
         functions = {
-            pin.function.text
+            function.text
             for cell in library.cells.values()
-            if cell.kind == "comb"
-            for pin in cell.pins.values()
-            if pin.function is not None and pin.function.inputs
+            for function in _functions(cell)
+            if function.inputs
         }
         flipflops = tuple(_flipflops(netlist, library))
         circuit = cls(netlist, tuple(gates), flipflops, clocks, tuple(sorted(functions)))
@@ -93,6 +92,17 @@ class Circuit:
         """Nets that start the combinational logic: data inputs, then flip-flop outputs."""
         return self.data_inputs + tuple(net for ff in self.flipflops for net, _, _ in ff.outputs)
 
+    @cached_property
+    def needed(self) -> frozenset[int]:
+        """Nets that a register's next state or a clock gate depends on."""
+        needed = {e for clock in self.clocks.values() for e in clock.enables}
+        for ff in self.flipflops:
+            needed.update(ff.inputs.values())
+        for gate in reversed(self.gates):
+            if gate.output in needed:
+                needed.update(gate.inputs)
+        return frozenset(needed)
+
     def _refuse_clock_as_data(self) -> None:
         for gate in self.gates:
             self._refuse_clock(gate.inputs, gate.instance)
@@ -106,6 +116,16 @@ class Circuit:
                     f"{self.netlist.top}: clock net {self.netlist.nets[net]} is data for cell "
                     f"{self.netlist.instances[instance].name}; a clock may feed registers only."
                 )
+
+
+def _functions(cell: Cell) -> Iterator[Function]:
+    """All that a simulator has to evaluate."""
+    if cell.kind == "comb":
+        yield from (pin.function for pin in cell.pins.values() if pin.function is not None)
+    elif cell.register is not None:
+        register = cell.register
+        found = (register.next_state, register.clear, register.preset)
+        yield from (function for function in found if function is not None)
 
 
 def _gates(i: int, netlist: Netlist, library: Library) -> Iterator[Gate]:

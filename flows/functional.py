@@ -127,18 +127,15 @@ def _compile(circuit: Circuit) -> Callable[..., tuple[list[int], list[int], dict
     Only gates that a register or clock gate needs are in it; M is the word of ones.
     """
     enables = {e for clock in circuit.clocks.values() for e in clock.enables}
-    needed = set(enables)
-    for ff in circuit.flipflops:
-        needed.update(ff.inputs.values())
     names = {ZERO: "0", ONE: "M"}
     lines = [f"  n{net} = inputs[{i}]" for i, net in enumerate(circuit.data_inputs)]
     for i, ff in enumerate(circuit.flipflops):
         lines += [f"  n{q} = state[{i}]{' ^ M' if inv else ''}" for q, inv, _ in ff.outputs]
-    body = []
-    for gate in reversed(circuit.gates):
-        if gate.output in needed:
-            needed.update(gate.inputs)
-            body.append(f"  n{gate.output} = {_text(gate.function, gate.inputs, names)}")
+    body = [
+        f"  n{gate.output} = {_text(gate.function, gate.inputs, names)}"
+        for gate in circuit.gates
+        if gate.output in circuit.needed
+    ]
     after = [_next(ff, i, names) for i, ff in enumerate(circuit.flipflops)]
     alarms = [
         _text(f, tuple(ff.inputs[p] for p in f.inputs), names)
@@ -148,7 +145,7 @@ def _compile(circuit: Circuit) -> Callable[..., tuple[list[int], list[int], dict
     sources = ", ".join(f"n{net}" for net in circuit.sources)
     gates = ", ".join(f"{e}: {names.get(e, f'n{e}')}" for e in sorted(enables))
     alarm = " | ".join(alarms) or "0"
-    lines += body[::-1]
+    lines += body
     lines.append(f"  return [{sources}], [{', '.join(after)}], {{{gates}}}, {alarm}")
     space: dict[str, Any] = {}
     exec("def step(inputs, state, M):\n" + "\n".join(lines), space)

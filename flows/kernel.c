@@ -1,8 +1,9 @@
-/* The inner loops of flows.waveform, compiled for the machine at hand by flows.kernel.
+/* The inner loops of flows.engine, compiled for the machine at hand by flows.kernel.
 
-   A row is one time step of one net: NV vectors of 8 words of 64 bits. FUNCTIONS names a file that
-   flows.kernel writes: one evaluator per Boolean function and the table `evaluators` of them. */
+   A row is 8 words of 64 bits. FUNCTIONS names a file that flows.kernel writes: an evaluator, a
+   settler and a waver for every Boolean function of the library, and the tables of them. */
 
+#include <limits.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -11,27 +12,22 @@
 #endif
 
 typedef uint64_t vec __attribute__((vector_size(64)));
+typedef uint32_t half __attribute__((vector_size(32)));
 #define PINS 8
 
+typedef struct { int32_t output, input[PINS]; } gate;             /* rows */
+typedef struct { int32_t function, gates; } run;                  /* gates of one function */
+typedef struct { int32_t state, inverse, next, clock; } flipflop; /* rows; no inverse: -1 */
+typedef struct { int32_t clock, parent, enables, enable[PINS]; } clocknet; /* no parent: -1 */
+
 typedef struct {
-    int64_t output, input[PINS];             /* first rows in the arena */
-    int32_t offset[PINS], last[PINS];        /* row of an input at output row 0; its last row */
-    int32_t function, net, rows, rise, fall, pad;
+    int64_t place;                       /* first row in the arena */
+    int32_t net, input[PINS], delay[PINS];
+    int32_t function, pins, rise, fall, lead; /* filter, and the steps to the first output row */
 } task;
-
-typedef struct {
-    int64_t output;
-    int32_t net, index, rise, fall;          /* index of its words among the sources */
-} source;
-
-static inline size_t clip(int row, int last) {
-    return row < 0 ? 0 : row > last ? (size_t)last : (size_t)row;
-}
-
-typedef void evaluator(const vec *const *in, const int32_t *offset, const int32_t *last, int rows,
-                       vec *z);
-
-#include FUNCTIONS
+typedef struct { int64_t place; int32_t net, rise, fall; } source;
+typedef struct { const vec *row; int32_t first, rows; } wave; /* row 1 is the step `first` */
+typedef struct { half toggles, settled, start, end; } tally;  /* by word of a row */
 
 static inline vec popcount(vec x) {
 #ifdef __AVX512VPOPCNTDQ__
@@ -47,93 +43,247 @@ static inline vec popcount(vec x) {
 #endif
 }
 
-static void store(uint32_t *to, vec x) {
-    for (int i = 0; i < 8; i++) to[i] = (uint32_t)x[i];
+static inline half narrow(vec x) { return __builtin_convertvector(x, half); }
+
+static inline int differ(vec a, vec b) {
+    vec x = a ^ b;
+#ifdef __AVX512F__
+    return _mm512_test_epi64_mask((__m512i)x, (__m512i)x) != 0;
+#else
+    return (x[0] | x[1] | x[2] | x[3] | x[4] | x[5] | x[6] | x[7]) != 0;
+#endif
 }
 
-/* counts[0..3][net][word]: transitions, settled transitions, ones at start and end */
-static void count(const vec *out, int rows, uint32_t *counts, size_t plane) {
-    for (int v = 0; v < NV; v++) {
-        vec total = {0}, before = out[v];
-        for (int j = 1; j < rows; j++) {
-            vec now = out[(size_t)j * NV + v];
-            total += popcount(now ^ before);
-            before = now;
+static inline void tally_settled(tally *to, vec start, vec end, vec mask) {
+    half settled = narrow(popcount((start ^ end) & mask));
+    to->toggles += settled;
+    to->settled += settled;
+    to->start += narrow(popcount(start & mask));
+    to->end += narrow(popcount(end & mask));
+}
+
+typedef void evaluator(const gate *g, int n, vec *values);
+typedef void settler(const gate *g, int n, vec *values, vec mask, tally *counts);
+typedef void waver(const vec *const *in, const ptrdiff_t *step, int rows, vec *z);
+
+#define IN(k) values[g->input[k]]
+#define ENDS(k) const vec *p##k = values + 2 * (size_t)g->input[k];
+#define MOVING(k) const vec *p##k = in[k]; const ptrdiff_t s##k = step[k];
+#include FUNCTIONS
+
+/* Eight matrices of 64 x 64 bits, one in each word of the 64 rows. */
+static void transpose(vec *x) {
+    uint64_t mask = 0xffffffff;
+    for (int s = 32; s; s >>= 1, mask ^= mask << s)
+        for (int k = 0; k < 64; k = (k + s + 1) & ~s) {
+            vec t = ((x[k] >> s) ^ x[k + s]) & mask;
+            x[k] ^= t << s;
+            x[k + s] ^= t;
         }
-        store(counts + 8 * v, total);
-        store(counts + plane + 8 * v, popcount(before ^ out[v]));
-        store(counts + 2 * plane + 8 * v, popcount(out[v]));
-        store(counts + 3 * plane + 8 * v, popcount(before));
+}
+
+/* codes[cycle][512] to bits, out[bit][cycle]; code 8 j + w is bit j of word w. */
+void pack(const vec *codes, int cycles, int width, vec *out) {
+    vec x[64];
+    for (int c = 0; c < cycles; c++) {
+        memcpy(x, codes + (size_t)64 * c, sizeof x);
+        transpose(x);
+        for (int k = 0; k < width; k++) out[(size_t)k * cycles + c] = x[k];
     }
 }
 
-/* z has `rows` + min(rise, fall) rows, and at least max(rise, fall) copies of row 0 before it. */
-static void filter(const vec *z, int rows, int rise, int fall, vec *out) {
-    const vec *at = z + (size_t)(rise < fall ? rise : fall) * NV;
-    memcpy(out, z, NV * sizeof(vec));
-    for (int j = 1; j < rows; j++) {
-        at += NV;
-        out += NV;
-        for (int v = 0; v < NV; v++) {
-            vec now = at[v], up = now, down = now, before = out[v - NV];
-            const vec *past = at + v;
-            int both = rise < fall ? rise : fall;
-            if (both) {
-                up = down = past[-NV];
-                for (int k = 2; k <= both; k++) up &= past[-k * NV], down |= past[-k * NV];
-                for (int k = both + 1; k <= rise; k++) up &= past[-k * NV];
-                for (int k = both + 1; k <= fall; k++) down |= past[-k * NV];
-                out[v] = up | (before & down);
-            } else {
-                for (int k = 1; k <= rise; k++) up &= past[-k * NV];
-                for (int k = 1; k <= fall; k++) down |= past[-k * NV];
-                out[v] = rise ? (up | before) & now : now | (before & down);
-            }
+/* Zero-delay cycles `from` to `to`: inputs x[n_inputs][cycles] in the first rows of `values`, the
+   traced rows to trace[n_traced][to - from]. Returns whether an alarm was ever 1. */
+int advance(const run *runs, int n_runs, const gate *gates, const flipflop *flipflops,
+            int n_flipflops, const clocknet *clocks, int n_clocks, const int32_t *alarms,
+            int n_alarms, const vec *x, int n_inputs, int cycles, int from, int to, vec *values,
+            vec *after, const int32_t *traced, int n_traced, vec *trace) {
+    vec alarm = {0};
+    for (int c = from; c < to; c++) {
+        const gate *g = gates;
+        for (int i = 0; i < n_inputs; i++) values[2 + i] = x[(size_t)i * cycles + c];
+        for (int i = 0; i < n_runs; g += runs[i++].gates)
+            evaluators[runs[i].function](g, runs[i].gates, values);
+        for (int i = 0; i < n_traced; i++)
+            trace[(size_t)i * (to - from) + c - from] = values[traced[i]];
+        for (int i = 0; i < n_alarms; i++) alarm |= values[alarms[i]];
+        for (int i = 0; i < n_clocks; i++) {
+            const clocknet *k = clocks + i;
+            vec on = {0};
+            for (int e = 0; e < k->enables; e++) on |= values[k->enable[e]];
+            if (!k->enables) on = ~on;
+            values[k->clock] = k->parent < 0 ? on : on & values[k->parent];
+        }
+        for (int i = 0; i < n_flipflops; i++) {
+            const flipflop *f = flipflops + i;
+            vec pulse = values[f->clock];
+            after[i] = (values[f->next] & pulse) | (values[f->state] & ~pulse);
+        }
+        for (int i = 0; i < n_flipflops; i++) {
+            values[flipflops[i].state] = after[i];
+            if (flipflops[i].inverse >= 0) values[flipflops[i].inverse] = ~after[i];
         }
     }
+    return differ(alarm, (vec){0});
 }
 
-static void drive(const source *s, const uint64_t *initial, const uint64_t *final, size_t words,
-                  vec *out) {
-    vec a[NV], b[NV];
-    memcpy(a, initial + s->index * words, sizeof a);
-    memcpy(b, final + s->index * words, sizeof b);
-    int between = s->rise < s->fall ? s->fall - s->rise : s->rise - s->fall;
-    for (int v = 0; v < NV; v++) {
-        out[v] = a[v];
-        for (int j = 1; j <= between; j++)
-            out[(size_t)j * NV + v] = s->rise < s->fall ? a[v] | b[v] : a[v] & b[v];
-        out[(size_t)(between + 1) * NV + v] = b[v];
+/* trace[n][64 cycles] to words of 64 cycles, final[n][64]; initial is a cycle earlier, and
+   before[n] holds the trace's cycle before the first. */
+void windows(const vec *before, const vec *trace, int n, vec *initial, vec *final) {
+    for (int i = 0; i < n; i++, final += 64, initial += 64) {
+        memcpy(final, trace + (size_t)64 * i, 64 * sizeof(vec));
+        transpose(final);
+        for (int j = 0; j < 64; j++) initial[j] = final[j] << 1 | (before[i] >> j & 1);
     }
 }
 
-/* One block of 8 NV words; initial, final and counts point at its first word in rows of `words`
-   words. Row 0 of the arena is all zeros, row 1 all ones; scratch has room for the longest z. */
-void simulate(const source *sources, int n_sources, const task *tasks, int n_tasks,
-              const uint64_t *initial, const uint64_t *final, size_t words, int nets, vec *arena,
-              vec *scratch, uint32_t *counts) {
-    size_t plane = (size_t)nets * words;
-    for (int i = 0; i < n_sources; i++) {
-        const source *s = sources + i;
-        vec *out = arena + s->output * NV;
-        drive(s, initial, final, words, out);
-        int between = s->rise < s->fall ? s->fall - s->rise : s->rise - s->fall;
-        count(out, between + 2, counts + s->net * words, plane);
-    }
-    for (int i = 0; i < n_tasks; i++) {
-        const task *t = tasks + i;
-        const vec *in[PINS];
-        for (int k = 0; k < PINS; k++) in[k] = arena + t->input[k] * NV;
-        vec *out = arena + t->output * NV;
-        if (t->rise == 0 && t->fall == 0) {
-            evaluators[t->function](in, t->offset, t->last, t->rows, out);
-        } else {
-            int most = t->rise > t->fall ? t->rise : t->fall, least = t->rise + t->fall - most;
-            vec *z = scratch + (size_t)most * NV;
-            evaluators[t->function](in, t->offset, t->last, t->rows + least, z);
-            for (int k = 1; k <= most; k++) memcpy(z - k * NV, z, NV * sizeof(vec));
-            filter(z, t->rows, t->rise, t->fall, out);
+/* Counts of settled values, values[net][2] at start and end. Words of source i, whose net is
+   sources[i], are initial and final[index[i]][stride]; block b of them, as far as it is in masks[b],
+   adds to counts[(b + phase) % phases][net]. */
+void settle(const run *runs, int n_runs, const gate *gates, const int32_t *sources,
+            const int32_t *index, int n_sources, const vec *initial, const vec *final, int blocks,
+            int stride, const vec *masks, int phase, int phases, int nets, vec *values,
+            tally *counts) {
+    for (int b = 0; b < blocks; b++) {
+        const gate *g = gates;
+        tally *count = counts + (size_t)((b + phase) % phases) * nets;
+        for (int i = 0; i < n_sources; i++) {
+            vec *ends = values + 2 * (size_t)sources[i];
+            ends[0] = initial[(size_t)index[i] * stride + b];
+            ends[1] = final[(size_t)index[i] * stride + b];
+            tally_settled(count + sources[i], ends[0], ends[1], masks[b]);
         }
-        count(out, t->rows, counts + t->net * words, plane);
+        for (int i = 0; i < n_runs; g += runs[i++].gates)
+            settlers[runs[i].function](g, runs[i].gates, values, masks[b], count);
+    }
+}
+
+/* Rows of z from step `from` on (row 1), the inputs delayed; each input stands still, moves along
+   its rows, and stands still again. */
+static void combine(const task *t, const wave *waves, int from, int rows, vec *z) {
+    const vec *in[PINS];
+    ptrdiff_t step[PINS];
+    int begin[PINS];
+    for (int k = 0; k < t->pins; k++) {
+        const wave *w = waves + t->input[k];
+        begin[k] = w->rows > 1 ? w->first + t->delay[k] - from : -1;
+    }
+    for (int j = 0, next; j < rows; z += next - j, j = next) {
+        next = rows;
+        for (int k = 0; k < t->pins; k++) {
+            const wave *w = waves + t->input[k];
+            int at = j - begin[k], last = w->rows - 1;
+            in[k] = w->row + (at < 0 ? 0 : at > last ? last : at);
+            step[k] = at >= 0 && at < last;
+            int change = at < 0 ? begin[k] : begin[k] + last;
+            if (change > j && change < next) next = change;
+        }
+        wavers[t->function](in, step, next - j, z);
+    }
+}
+
+/* to[i] for i < n: z[i] & ... & z[end of i's block of `length` rows], | where `any`; z stands
+   still from row `last` on. With the rows since the block's start it gives every window. */
+static void suffixes(const vec *z, int n, int length, int last, int any, vec *to) {
+    for (int block = 0; block < n; block += length) {
+        int i = block + length - 1;
+        vec value = z[i < last ? i : last];
+        for (; i >= block && i >= last; i--)
+            if (i < n) to[i] = value;
+        if (any)
+            for (; i >= block; i--) to[i] = value |= z[i];
+        else
+            for (; i >= block; i--) to[i] = value &= z[i];
+    }
+}
+
+/* Rise after `rise` rows of z at 1, fall after `fall` rows at 0 (1 at least); z[0] also stands
+   before the first row, and the last of the `rows` after it. Returns the transitions. */
+static vec filter(vec *z, int rows, int rise, int fall, vec *all, vec *any, vec *out) {
+    int low = rise < fall ? rise : fall, high = rise + fall - low, n = rows - 1 + high - low;
+    for (int k = 1; k < high; k++) z[-k] = z[0], z[rows - 1 + k] = z[rows - 1];
+    const vec *ups = z + low + 1 - rise, *downs = z + low + 1 - fall;
+    suffixes(ups, n, rise, (int)(z + rows - 1 - ups), 0, all);
+    suffixes(downs, n, fall, (int)(z + rows - 1 - downs), 1, any);
+    vec total = {0}, before = z[0], up = ~(vec){0}, down = {0};
+    out[0] = before;
+    for (int k = 0, u = 0, d = 0; k < n; k++, u++, d++) {
+        vec now = z[low + k];
+        up &= now;
+        down |= now;
+        if (u == rise || u == 0) u = 0, up = ~(vec){0};
+        if (d == fall || d == 0) d = 0, down = (vec){0};
+        vec after = (all[k] & up) | (before & (any[k] | down));
+        total += popcount(after ^ before);
+        out[k + 1] = before = after;
+    }
+    return total;
+}
+
+/* The wave without rows in which nothing changes at either end. */
+static wave trimmed(const vec *out, int first, int rows) {
+    while (rows > 1 && !differ(out[rows - 1], out[rows - 2])) rows--;
+    if (rows == 1) return (wave){out, 0, 1};
+    while (!differ(out[0], out[1])) out++, first++, rows--;
+    return (wave){out, first, rows};
+}
+
+static void drive(const source *s, vec a, vec b, vec *out, wave *w) {
+    int steps = s->rise < s->fall ? s->fall - s->rise : s->rise - s->fall;
+    out[0] = a;
+    for (int j = 1; j <= steps; j++) out[j] = s->rise < s->fall ? a | b : a & b;
+    out[steps + 1] = b;
+    *w = trimmed(out, s->rise < s->fall ? s->rise : s->fall, steps + 2);
+}
+
+static vec propagate(const task *t, wave *waves, vec *arena, vec *scratch, int room) {
+    int from = INT_MAX, to = INT_MIN;
+    for (int k = 0; k < t->pins; k++) {
+        const wave *w = waves + t->input[k];
+        int begin = w->first + t->delay[k], end = begin + w->rows - 2;
+        if (w->rows > 1 && begin < from) from = begin;
+        if (w->rows > 1 && end > to) to = end;
+    }
+    vec *out = arena + t->place, *z = scratch + t->rise + t->fall, total = {0};
+    if (from > to) {
+        combine(t, waves, 0, 1, out);
+        waves[t->net] = (wave){out, 0, 1};
+        return total;
+    }
+    int rows = to - from + 2, spread = t->rise < t->fall ? t->fall - t->rise : t->rise - t->fall;
+    combine(t, waves, from, rows, z);
+    total = filter(z, rows, t->rise, t->fall, scratch + room, scratch + 2 * (size_t)room, out);
+    waves[t->net] = trimmed(out, from + t->lead, rows + spread);
+    return total;
+}
+
+/* Counts of waveforms; blocks and counts as in `settle`. scratch has three times `room` rows. */
+void simulate(const source *sources, const int32_t *index, int n_sources, const task *tasks,
+              int n_tasks, const vec *initial, const vec *final, int blocks, int stride,
+              const vec *masks, int phase, int phases, int nets, vec *arena, vec *scratch, int room,
+              wave *waves, tally *counts) {
+    arena[0] = (vec){0}, arena[1] = ~(vec){0};
+    waves[0] = (wave){arena, 0, 1}, waves[1] = (wave){arena + 1, 0, 1};
+    for (int b = 0; b < blocks; b++) {
+        tally *count = counts + (size_t)((b + phase) % phases) * nets;
+        vec mask = masks[b];
+        for (int i = 0; i < n_sources; i++) {
+            const source *s = sources + i;
+            vec a = initial[(size_t)index[i] * stride + b], z = final[(size_t)index[i] * stride + b];
+            z = (z & mask) | (a & ~mask); /* what is not counted stands still */
+            drive(s, a, z, arena + s->place, waves + s->net);
+            tally_settled(count + s->net, a, z, mask);
+        }
+        for (int i = 0; i < n_tasks; i++) {
+            const task *t = tasks + i;
+            vec total = propagate(t, waves, arena, scratch, room);
+            const wave *w = waves + t->net;
+            vec start = w->row[0], end = w->row[w->rows - 1];
+            tally *c = count + t->net;
+            c->toggles += narrow(total);
+            c->settled += narrow(popcount(start ^ end));
+            c->start += narrow(popcount(start & mask));
+            c->end += narrow(popcount(end & mask));
+        }
     }
 }

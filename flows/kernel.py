@@ -1,7 +1,7 @@
-"""The timed simulation in C: the same numbers as flows.waveform, some fifty times as fast.
+"""The simulator's inner loops in C, some hundred times as fast as flows.waveform in NumPy.
 
-The compiler that the project needs anyway builds `kernel.c` on first use, with one evaluator per
-Boolean function, into the user's cache folder. Where there is no compiler flows.waveform stays.
+The compiler that the project needs anyway builds `kernel.c` on first use, with evaluators for every
+Boolean function, into the user's cache folder. Where there is no compiler NumPy stays.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,27 +24,12 @@ from numpy.typing import NDArray
 from flows.boolean import Function
 from flows.console import FlowError
 from flows.library_cache import folder
-from flows.waveform import ONES, Counts, Plan, Window, Words
 
-VECTORS = 2  # of 8 words in a row of the arena; 2 measured best
-BLOCK = 8 * VECTORS  # words that are simulated at once
 PINS = 8
+LANES = 8  # words in a row
+BLOCKS = 64  # rows that bit matrices are transposed in
 SOURCE = Path(__file__).with_name("kernel.c")
-FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC", f"-DNV={VECTORS}")
-
-TASK = np.dtype(
-    [
-        ("output", "i8"),
-        ("input", "i8", PINS),
-        ("offset", "i4", PINS),
-        ("last", "i4", PINS),
-        *((name, "i4") for name in ("function", "net", "rows", "rise", "fall", "pad")),
-    ],
-    align=True,
-)
-DRIVER = np.dtype(
-    [("output", "i8"), *((name, "i4") for name in ("net", "index", "rise", "fall"))], align=True
-)
+FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC")
 
 
 def available() -> bool:
@@ -56,129 +42,33 @@ def _compiler() -> str | None:
     return next((path for name in names if name and (path := shutil.which(name))), None)
 
 
-class Kernel:
-    """A plan ready to run: `count` simulates blocks of words in one arena of fixed size."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.nets = len(plan.circuit.netlist.nets)
-        self.source_nets = [net for net, _, _ in plan.sources]
-        # All of the library's functions, so that one build does for all netlists.
-        self._library = _load(plan.circuit.functions)
-        self._drivers, self._tasks, rows, scratch = _lay_out(plan)
-        self._arena = _aligned(rows)
-        self._arena[:BLOCK] = 0
-        self._arena[BLOCK : 2 * BLOCK] = ONES
-        self._scratch = _aligned(scratch)
-
-    def count(
-        self, initial: Mapping[int, Words], final: Mapping[int, Words], batches: int = 1
-    ) -> Counts:
-        """As flows.waveform.count."""
-        counts = self._count_words(initial, final)
-        total: Counts = counts.reshape(4, self.nets, batches, -1).sum(3, dtype=np.int64)
-        return total.transpose(2, 1, 0)
-
-    def _count_words(
-        self, initial: Mapping[int, Words], final: Mapping[int, Words]
-    ) -> NDArray[np.uint32]:
-        """Shape (4, nets, words): transitions, settled transitions, ones at start and at end."""
-        words = len(next(iter(final.values()))) if self.source_nets else 0
-        padded = -(-words // BLOCK) * BLOCK
-        counts = np.zeros((4, self.nets, padded), np.uint32)
-        start, end = (
-            _stack([values[net] for net in self.source_nets], padded) for values in (initial, final)
-        )
-        for at in range(0, padded, BLOCK):
-            self._library.simulate(
-                self._drivers.ctypes.data,
-                len(self._drivers),
-                self._tasks.ctypes.data,
-                len(self._tasks),
-                start[:, at:].ctypes.data,
-                end[:, at:].ctypes.data,
-                padded,
-                self.nets,
-                self._arena.ctypes.data,
-                self._scratch.ctypes.data,
-                counts[:, :, at:].ctypes.data,
-            )
-        return counts[:, :, :words]
+def record(*fields: tuple[Any, ...]) -> np.dtype[np.void]:
+    """A C structure."""
+    return np.dtype(list(fields), align=True)
 
 
-def _stack(words: list[Words], padded: int) -> Words:
-    stacked = np.zeros((len(words), padded), np.uint64)
-    for row, values in zip(stacked, words, strict=True):
-        row[: len(values)] = values
-    return stacked
-
-
-def _aligned(rows: int) -> Words:
-    """Rows of BLOCK words whose first address is a multiple of 64 bytes."""
-    raw = np.empty(rows * BLOCK + 8, np.uint64)
+def rows(count: int) -> NDArray[np.uint64]:
+    """Zeros, shape (count, 8), whose first address is a multiple of 64 bytes."""
+    raw = np.zeros(count * LANES + 8, np.uint64)
     skip = -(raw.ctypes.data // 8) % 8
-    return raw[skip : skip + rows * BLOCK]
+    return raw[skip : skip + count * LANES].reshape(count, LANES)
 
 
-class _Arena:
-    """Places for the nets' rows; a place is free again after its last reader."""
-
-    def __init__(self) -> None:
-        self.size = 2  # rows 0 and 1: the constants
-        self.free: dict[int, list[int]] = {}
-
-    def take(self, rows: int) -> int:
-        if places := self.free.get(rows):
-            return places.pop()
-        self.size += rows
-        return self.size - rows
-
-    def give(self, place: int, rows: int) -> None:
-        self.free.setdefault(rows, []).append(place)
+def aligned(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """A copy as rows, of words whose number is a multiple of 8."""
+    copy = rows(words.size // LANES)
+    copy.reshape(-1)[:] = words.reshape(-1)
+    return copy
 
 
-def _lay_out(
-    plan: Plan,
-) -> tuple[NDArray[np.void], NDArray[np.void], int, int]:
-    """The plan as arrays of the kernel's structures, with the rows of arena and scratch."""
-    number = {text: i for i, text in enumerate(plan.circuit.functions)}
-    readers = dict.fromkeys(plan.windows, 0)
-    for task in plan.tasks:
-        for net in set(task.gate.inputs) & readers.keys():
-            readers[net] += 1
-    arena, place, scratch = _Arena(), {}, 1
-    drivers, tasks = np.zeros(len(plan.sources), DRIVER), np.zeros(len(plan.tasks), TASK)
-    for index, (net, rise, fall) in enumerate(plan.sources):
-        place[net] = arena.take(_rounded(plan.windows[net]))
-        drivers[index] = (place[net], net, index, rise, fall)
-    for entry, task in zip(tasks, plan.tasks, strict=True):
-        gate, delay, out = task.gate, task.delay, task.output
-        place[gate.output] = arena.take(_rounded(out))
-        base = out.first - min(delay.rise, delay.fall)
-        for k, (net, window, d) in enumerate(
-            zip(gate.inputs, task.inputs, delay.inputs, strict=True)
-        ):
-            entry["input"][k] = place[net] if net in place else plan.static[net]
-            entry["offset"][k] = base - d - window.first
-            entry["last"][k] = window.rows - 1
-        entry["output"], entry["net"], entry["rows"] = place[gate.output], gate.output, out.rows
-        entry["function"] = number[gate.function.text]
-        entry["rise"], entry["fall"] = delay.rise, delay.fall
-        scratch = max(scratch, out.rows + delay.rise + delay.fall + max(delay.rise, delay.fall))
-        for net in set(gate.inputs) & readers.keys():
-            readers[net] -= 1
-            if readers[net] == 0:
-                arena.give(place[net], _rounded(plan.windows[net]))
-    return drivers, tasks, arena.size, scratch
-
-
-def _rounded(window: Window) -> int:
-    """Rows to reserve: a multiple of 8, so that places are used again."""
-    return -(-window.rows // 8) * 8
+def call(function: Any, *arguments: Any) -> Any:
+    """A C function with arrays and integers; arrays must be contiguous."""
+    return function(*[a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments])
 
 
 @cache
-def _load(functions: tuple[str, ...]) -> ctypes.CDLL:
+def load(functions: tuple[str, ...]) -> ctypes.CDLL:
+    """The loops for these Boolean functions, built unless they were before."""
     evaluators = _evaluators(functions)
     identity = "\n".join((SOURCE.read_text(), evaluators, *FLAGS, _machine()))
     name = hashlib.sha256(identity.encode()).hexdigest()[:32]
@@ -190,13 +80,14 @@ def _load(functions: tuple[str, ...]) -> ctypes.CDLL:
             path = Path(tempfile.mkdtemp(prefix="quanos-kernel-")) / path.name
             _build(evaluators, path)
     library = ctypes.CDLL(str(path))
-    pointer, number, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
-    library.simulate.argtypes = [
-        *(pointer, number, pointer, number),
-        *(pointer, pointer, size, number),
-        *(pointer, pointer, pointer),
-    ]
-    library.simulate.restype = None
+    p: Any = ctypes.c_void_p
+    i: Any = ctypes.c_int
+    library.pack.argtypes = [p, i, i, p]
+    library.windows.argtypes = [p, p, i, p, p]
+    library.advance.argtypes = [p, i, p, p, i, p, i, p, i, p, i, i, i, i, p, p, p, i, p]
+    words = (p, p, i, i, p, i, i, i)
+    library.settle.argtypes = [p, i, p, p, p, i, *words, p, p]
+    library.simulate.argtypes = [p, p, i, p, i, *words, p, p, i, p, p]
     return library
 
 
@@ -230,18 +121,41 @@ def _build(evaluators: str, path: Path) -> None:
 
 def _evaluators(functions: Iterable[str]) -> str:
     texts = [_evaluator(i, Function(text)) for i, text in enumerate(functions)]
-    names = ", ".join(f"f{i}" for i in range(len(texts)))
-    return "\n".join([*texts, f"static evaluator *const evaluators[] = {{{names}}};", ""])
+    numbers = range(len(texts))
+    tables = [
+        f"static {kind} *const {kind}s[] = {{{', '.join(f'{kind[0]}{i}' for i in numbers)}}};"
+        for kind in ("evaluator", "settler", "waver")
+    ]
+    return "\n".join([*texts, *tables, ""])
 
 
 def _evaluator(i: int, function: Function) -> str:
-    rows = "".join(
-        f"  const vec *p{k} = in[{k}] + clip(j + offset[{k}], last[{k}]) * NV;\n"
-        for k in range(len(function.inputs))
-    )
-    names = {pin: f"p{k}[v]" for k, pin in enumerate(function.inputs)}
-    return (
-        f"static void f{i}(const vec *const *in, const int32_t *offset, const int32_t *last,"
-        f" int rows, vec *z) {{\n for (int j = 0; j < rows; j++, z += NV) {{\n{rows}"
-        f"  for (int v = 0; v < NV; v++) z[v] = {function.expression(names)};\n }}\n}}"
-    )
+    """The function of a gate's rows, of both ends of its inputs, and of rows on the move."""
+    pins = function.inputs
+
+    def value(form: str) -> str:
+        return function.expression({pin: form.format(k) for k, pin in enumerate(pins)})
+
+    def each(form: str) -> str:
+        return " ".join(form.format(k) for k in range(len(pins)))
+
+    return f"""
+static void e{i}(const gate *g, int n, vec *values) {{
+    for (; n--; g++) values[g->output] = {value("IN({0})")};
+}}
+static void s{i}(const gate *g, int n, vec *values, vec mask, tally *counts) {{
+    for (; n--; g++) {{
+        vec *ends = values + 2 * (size_t)g->output;
+        {each("ENDS({0})")}
+        ends[0] = {value("p{0}[0]")};
+        ends[1] = {value("p{0}[1]")};
+        tally_settled(counts + g->output, ends[0], ends[1], mask);
+    }}
+}}
+static void w{i}(const vec *const *in, const ptrdiff_t *step, int rows, vec *z) {{
+    {each("MOVING({0})")}
+    for (; rows--; z++) {{
+        *z = {value("*p{0}")};
+        {each("p{0} += s{0};")}
+    }}
+}}"""

@@ -33,7 +33,7 @@ Maker = Callable[[np.random.Generator, tuple[int, int]], Codes]
 KINDS = ("uniform", "gaussian")
 CYCLES = 64  # counted cycles of a stream: one machine word
 BATCHES = 16
-STREAMS = 16  # of one batch that are simulated at once: memory stays flat as vectors grow
+STREAMS = 64  # of one batch that are simulated at once: memory stays flat as vectors grow
 SPREAD = 0.25  # standard deviation of bell-shaped codes, in units of the largest code
 
 
@@ -209,15 +209,19 @@ class Ports:
         return cls(netlist, ports, make, file)
 
     def inputs(self, rng: np.random.Generator, streams: int, warmup: int) -> dict[int, Bits]:
-        """Bits of every data input, shape (warmup + 64, streams); a file is read from a random
+        """Bits of every data input, from the same words."""
+        return _bits(self.netlist, self.words(rng, streams, warmup))
+
+    def words(self, rng: np.random.Generator, streams: int, warmup: int) -> dict[str, Codes]:
+        """Words of every data port, shape (warmup + 64, streams); a file is read from a random
         place for every stream, and from its start again after its end."""
         shape = (warmup + CYCLES, streams)
-        result: dict[int, Bits] = {}
+        result: dict[str, Codes] = {}
         length = len(next(iter(self.file.values()))) if self.file else 1
         index = (rng.integers(0, length, streams) + np.arange(shape[0])[:, None]) % length
         for port in self.ports:
             words = self.file[port][index] if port in self.file else self.make[port](rng, shape)
-            result |= spread(self.netlist, port, words)
+            result[port] = words
         return result
 
 
@@ -237,7 +241,7 @@ def _held(hold: list[str], netlist: Netlist, ports: tuple[str, ...]) -> dict[str
 
 
 def _constant(number: int, _: np.random.Generator, shape: tuple[int, int]) -> Codes:
-    return np.full(shape, number, np.int64)
+    return np.broadcast_to(np.int64(number), shape)
 
 
 def _random(kind: str, port: str, width: int) -> Maker:
@@ -262,18 +266,35 @@ def mac_inputs(
     Every cycle brings new operands, and a new sum starts every 64 cycles. `kind` is uniform,
     gaussian, or arrays w and a of codes, of which every lane of every stream reads a random run.
     """
-    cycles = warmup + CYCLES
-    w, a = _codes(mode, kind, rng, (cycles, streams, mode.lanes))
-    words = dict(zip(("w", "a"), spec.pack(w, a, mode), strict=True))
-    clear = np.zeros((cycles, streams), np.int64)
+    return _bits(netlist, mac_words(spec, mode, netlist, kind, rng, streams, warmup))
+
+
+def mac_words(
+    spec: MacSpec,
+    mode: Mode,
+    netlist: Netlist,
+    kind: str | Mapping[str, Codes],
+    rng: np.random.Generator,
+    streams: int,
+    warmup: int,
+) -> dict[str, Codes]:
+    """The same as words of the ports, shape (warmup + 64, streams), with fewer steps in between;
+    constant ones are views of one element."""
+    shape = (warmup + CYCLES, streams)
+    w, a = _codes(mode, kind, rng, (*shape, mode.lanes))
+    clear = np.zeros(shape, np.int64)
     clear[::CYCLES] = 1
-    ports = {**words, "clear": clear, "en": np.ones_like(clear)}
-    for port, value in spec.controls(mode).items():
-        ports[port] = np.full_like(clear, value)
-    inputs: dict[int, Bits] = {}
-    for port in ports.keys() & netlist.inputs.keys():
-        inputs |= spread(netlist, port, ports[port])
-    return inputs
+    words = {**dict(zip(("w", "a"), spec.pack(w, a, mode), strict=True)), "clear": clear}
+    held = {"en": 1, **spec.controls(mode)}
+    words |= {port: np.broadcast_to(np.int64(value), shape) for port, value in held.items()}
+    return {port: words[port] for port in words if port in netlist.inputs}
+
+
+def _bits(netlist: Netlist, words: Mapping[str, Codes]) -> dict[int, Bits]:
+    result: dict[int, Bits] = {}
+    for port, values in words.items():
+        result |= spread(netlist, port, values)
+    return result
 
 
 def check_operands(mode: Mode, codes: Mapping[str, Codes]) -> None:

@@ -6,6 +6,7 @@ import pytest
 from flows import icarus, kernel
 from flows.boolean import Function
 from flows.circuit import Circuit
+from flows.counting import Counter
 from flows.delays import Delays, GateDelay
 from flows.library import Cell, Library, Pin
 from flows.netlist import Instance, Netlist
@@ -121,7 +122,7 @@ def test_waveforms_equal_a_naive_simulation_step_by_step(seed, reject):
 def test_kernel_counts_what_numpy_counts(words, batches, reject):
     circuit, delays, initial, final = case(words, reject, words)
     plan = Plan.of(circuit, delays, {})
-    found = kernel.Kernel(plan).count(initial, final, batches)
+    found = Counter(plan).count(initial, final, batches)
     assert np.array_equal(found, count(plan, initial, final, batches))
 
 

@@ -1,0 +1,186 @@
+"""A run of the simulator in C, from the ports' words to counts: blocks, threads, batches.
+
+Streams are dealt to rows of 8 words so that a word of a row always belongs to the same batch:
+counts then add up word by word, and are separated once at the end. 64 rows (512 streams) make a
+chunk, which goes through `flows.cycles` and, 64 cycles at a time, through `flows.counting`; chunks
+are shared out to threads, and integer counts do not depend on how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows import kernel
+from flows.circuit import Circuit
+from flows.counting import Counter, tallies
+from flows.cycles import Cycles
+from flows.kernel import BLOCKS, LANES
+from flows.waveform import ONES, Counts, Plan, Words
+
+Codes = NDArray[np.int64]
+Prepare = Callable[[Mapping[int, int]], Plan]
+WORD = 64  # cycles that are counted at once
+
+
+@dataclass(frozen=True, eq=False)
+class Deal:
+    """Which stream is which word of which row: `streams` (rows, 8), -1 for none; `batch` has the
+    batch of every word, by phase, in the rows i, i + phases, ...; shape (phases, 8), -1 for none.
+    """
+
+    streams: NDArray[np.int64]
+    batch: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, streams: int, batches: int) -> Deal:
+        """The streams in their order belong to the batches in theirs, as many to each."""
+        each = streams // batches
+        share = max(1, LANES // batches)  # words of a row that one batch has
+        phases = -(-batches // LANES)
+        rows = -(-each // share)
+        words = np.arange(phases * LANES).reshape(phases, LANES)
+        batch = np.where(words < batches * share, words // share, -1)
+        number = np.arange(rows)[:, None, None] * share + words % share  # within the batch
+        found = np.where((batch >= 0) & (number < each), batch * each + number, -1)
+        return cls(found.reshape(-1, LANES), batch)
+
+    def batches(self, tally: NDArray[np.uint32], count: int) -> Counts:
+        """Shape (batches, nets, kinds) from (phases, nets, kinds, 8)."""
+        total = np.zeros((count, *tally.shape[1:3]), np.int64)
+        for counts, batches in zip(tally, self.batch, strict=True):
+            for word in np.flatnonzero(batches >= 0):
+                total[batches[word]] += counts[..., word]
+        return total
+
+
+class Engine:
+    """A circuit ready to be counted; `prepare(static)` gives the plan for an operating point."""
+
+    def __init__(self, circuit: Circuit, prepare: Prepare, threads: int = 1) -> None:
+        self.circuit = circuit
+        self.threads = threads
+        self._prepare = prepare
+        self.cycles = Cycles(circuit)
+        self._counters: list[dict[frozenset[tuple[int, int]], Counter]] = [
+            {} for _ in range(threads)
+        ]
+
+    def run(
+        self,
+        ports: Sequence[tuple[Sequence[int], Codes]],
+        still: Sequence[int],
+        warmup: int,
+        batches: int,
+    ) -> Counts:
+        """Counts as flows.waveform's, clock nets included (twice the pulses, and ones 0).
+
+        `ports` are nets and their words, shape (cycles, streams); `still` are sources that may be
+        constant and are left out where they are.
+        """
+        streams = max(words.shape[1] for _, words in ports)
+        deal = Deal.of(streams, batches)
+        chunks = np.array_split(np.arange(len(deal.streams)), self._pieces(len(deal.streams)))
+        parts = [_Part(self, deal, counters) for counters in self._counters]
+
+        def work(i: int) -> None:
+            for chunk in chunks[i :: self.threads]:
+                parts[i].add(chunk, ports, still, warmup)
+
+        if self.threads == 1:
+            work(0)
+        else:
+            with ThreadPoolExecutor(self.threads) as pool:
+                list(pool.map(work, range(self.threads)))
+        counts: Counts = np.sum([deal.batches(part.tally, batches) for part in parts], axis=0)
+        return counts
+
+    def _pieces(self, rows: int) -> int:
+        """Chunks of 64 rows at most, one for every thread at least."""
+        pieces = -(-rows // BLOCKS)
+        return min(rows, -(-pieces // self.threads) * self.threads)
+
+    def counter(self, counters: dict[Any, Counter], static: Mapping[int, int]) -> Counter:
+        """The counter of one thread for an operating point."""
+        key = frozenset(static.items())
+        if key not in counters:
+            counters[key] = Counter(self._prepare(static))
+        return counters[key]
+
+
+class _Part:
+    """What one thread counts."""
+
+    def __init__(self, engine: Engine, deal: Deal, counters: dict[Any, Counter]) -> None:
+        self._engine, self._deal, self._counters = engine, deal, counters
+        self._circuit, self._cycles = engine.circuit, engine.cycles
+        nets = len(self._circuit.netlist.nets)
+        self.tally = tallies(len(deal.batch), nets)
+
+    def add(
+        self,
+        rows: NDArray[np.int64],
+        ports: Sequence[tuple[Sequence[int], Codes]],
+        still: Sequence[int],
+        warmup: int,
+    ) -> None:
+        """Run the streams of these rows from their start and count after `warmup` cycles."""
+        streams = self._deal.streams[rows]
+        masks = kernel.rows(len(rows))
+        masks[streams >= 0] = ONES
+        state = self._cycles.start(self._inputs(streams, ports))
+        before = kernel.aligned(self._cycles.advance(state, warmup)[:, -1])
+        while state.cycle < state.inputs.shape[1]:
+            trace = self._cycles.advance(state, WORD)
+            initial, final = self._cycles.windows(before, trace)
+            self._count(initial, final, still, masks, int(rows[0]))
+            before = kernel.aligned(trace[:, -1])
+
+    def _inputs(
+        self, streams: NDArray[np.int64], ports: Sequence[tuple[Sequence[int], Codes]]
+    ) -> Words:
+        """Shape (data inputs, cycles, 8); words without a stream repeat the first one."""
+        place = {net: i for i, net in enumerate(self._circuit.data_inputs)}
+        cycles = len(ports[0][1])
+        order = np.zeros(BLOCKS * LANES, np.int64)
+        order[: streams.size] = np.maximum(streams, 0).reshape(-1)
+        inputs = kernel.rows(len(place) * cycles).reshape(len(place), cycles, LANES)
+        codes = kernel.rows(cycles * BLOCKS).view(np.int64).reshape(cycles, -1)
+        for nets, words in ports:
+            if not any(words.strides):  # one and the same word
+                for i, net in enumerate(nets):
+                    inputs[place[net]] = ONES if words.flat[0] >> min(i, 62) & 1 else 0
+                continue
+            codes[...] = np.take(words, order, axis=1)
+            bits = self._cycles.pack(codes, min(len(nets), 63))
+            for i, net in enumerate(nets):
+                inputs[place[net]] = bits[min(i, 62)]
+        return inputs
+
+    def _count(
+        self, initial: Words, final: Words, still: Sequence[int], masks: Words, row: int
+    ) -> None:
+        """Add 64 cycles of every stream; `row` is the first row's number."""
+        place = {net: i for i, net in enumerate(self._cycles.nets)}
+        static = {}
+        for net in still:
+            ends = (initial[place[net]], final[place[net]])
+            if all(np.all(e == e[0, 0]) for e in ends) and int(ends[0][0, 0]) in (0, int(ONES)):
+                static[net] = int(ends[0][0, 0] != 0)
+        counter = self._engine.counter(self._counters, static)
+        phases = len(self.tally)
+        index = np.array([place[net] for net in counter.source_nets.tolist()], np.int32)
+        counter.add(initial, final, index, BLOCKS, masks, row % phases, self.tally)
+        ones = np.array([net for net, value in counter.plan.static.items() if value])
+        for phase in range(phases):
+            part = slice((phase - row) % phases, len(masks), phases)
+            counted = np.bitwise_count(masks[part]).sum(0, dtype=np.uint32)
+            self.tally[phase][ones, 2:] += counted
+            for net in self._circuit.clocks:
+                pulses = np.bitwise_count(final[place[net], : len(masks)][part] & masks[part])
+                self.tally[phase, net, :2] += 2 * pulses.sum(0, dtype=np.uint32)
