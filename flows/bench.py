@@ -31,7 +31,7 @@ from flows.functional import Bits, Functional
 from flows.library import Library
 from flows.netlist import Netlist
 from flows.netlist_write import to_verilog
-from flows.stimulus import CYCLES, mac_inputs, rounds
+from flows.stimulus import CYCLES, Codes, mac_words, rounds, spread
 from hw.rtl.spec import MacSpec
 
 WARMUP = 8
@@ -73,18 +73,26 @@ class Bench:
             d: Simulator(self.netlist, self.library, delays=d) for d in ("nldm", "zero")
         }
 
-    def inputs(
+    def words(
         self, rng: np.random.Generator, streams: int, warmup: int = WARMUP
-    ) -> dict[int, Bits]:
+    ) -> dict[str, Codes]:
         """Uniform operands, every port driven."""
         spec = MacSpec()
         mode = spec.mode(16, 16)
-        return mac_inputs(spec, mode, self.netlist, "uniform", rng, streams, warmup)
+        return mac_words(spec, mode, self.netlist, "uniform", rng, streams, warmup)
+
+    def inputs(
+        self, rng: np.random.Generator, streams: int, warmup: int = WARMUP
+    ) -> dict[int, Bits]:
+        """The same as bits of every data input."""
+        words = self.words(rng, streams, warmup)
+        parts = (spread(self.netlist, port, values) for port, values in words.items())
+        return {net: bits for part in parts for net, bits in part.items()}
 
     def ours(self, delays: str, vectors: int) -> Batches:
         """The whole of `flows.activity` but loading and writing files."""
         simulator = self.simulators[delays]
-        return simulator.run_all(rounds(vectors, self.seed), self.inputs, WARMUP)
+        return simulator.run_all(rounds(vectors, self.seed), self.words, WARMUP)
 
     def rows(self) -> Iterator[Row]:
         """Every engine that is at hand, ours first."""

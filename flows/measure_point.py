@@ -23,7 +23,7 @@ from flows.library import Library
 from flows.netlist import Netlist
 from flows.points import SIGNED, Point
 from flows.power import Energies, PowerModel
-from flows.stimulus import BATCHES, CYCLES, OperandFile, mac_inputs, rounds
+from flows.stimulus import BATCHES, CYCLES, OperandFile, mac_words, rounds
 from flows.supply import LAW, NOMINAL_V
 from flows.sweep import Rows
 from flows.synth import Synthesis
@@ -122,7 +122,7 @@ def _simulate(bench: Bench, point: Point, settings: Settings) -> Batches:
     kind = operands_of(file).codes if file else point.stimulus.removesuffix(SIGNED)
     return bench.simulator.run_all(
         rounds(settings.vectors, settings.seed),
-        lambda rng, streams: mac_inputs(spec, mode, bench.netlist, kind, rng, streams, WARMUP),
+        lambda rng, streams: mac_words(spec, mode, bench.netlist, kind, rng, streams, WARMUP),
         WARMUP,
     )
 
