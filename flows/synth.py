@@ -1,7 +1,8 @@
 """Synthesis: a Verilog design mapped onto the cells of a Liberty library.
 
 `python -m flows.synth DESIGN.v... --top NAME --out DIR` writes `NAME.netlist.json`,
-`NAME.netlist.v` and `NAME.synth.json`; `python -m flows.synth --rtl DIR --out DIR` does so for
+`NAME.netlist.v` and `NAME.synth.json`, and `LIBRARY.cells.v`, functional models of the cells, with
+which any simulator runs the netlists; `python -m flows.synth --rtl DIR --out DIR` does so for
 every design in a folder (one top per file, named as the file) and prints a table.
 """
 
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import console, yosys
+from flows.cell_models import cell_models
 from flows.console import FlowError, write_text
 from flows.library import Library
 from flows.netlist import Netlist
@@ -205,6 +207,7 @@ def main() -> int:
             label=lambda r: f"{r.top}, {r.cells} cells, {r.area_um2:.0f} um2",
         )
     )
+    write_text(arguments.out / f"{library.name}.cells.v", cell_models(library))
     if arguments.json:
         console.print_json({"designs": [asdict(result) for result in results]})
     else:
