@@ -1,41 +1,77 @@
-"""The energy table for the eye: relative to the conventional 16-bit MAC, beside the paper."""
+"""The energy table for the eye: relative to the conventional 16-bit MAC, beside the literature."""
 
 from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from flows.table import EnergyRow, EnergyTable
+from flows.table import SCHEMES, EnergyRow, EnergyTable
 
 # Fig. 1(d) of the paper, solved back from its Table III: energy of a MAC relative to 16 bits.
 PAPER = {("dg", 8): 0.33, ("dg", 5): 0.16, ("dvafs", 8): 0.10, ("dvafs", 5): 0.056}
+UNEQUAL = (2, 4, 8, 16)  # widths of the printed part of the unequal rows
+WIDTH = 100  # characters, where the output is no terminal
+Column = dict[tuple[str, int], EnergyRow]  # rows by (scheme, bits)
 
 
-ORDER = ("fixed", "dg", "dvafs", "dvafs_st")
+@dataclass(frozen=True)
+class Anchor:
+    """A published ratio of MAC energies: `of` to `to`, each (scheme, bits), at one supply."""
+
+    source: str
+    of: tuple[str, int]
+    to: tuple[str, int]
+    ratio: float
+
+
+_BITFUSION = "BitFusion, 45 nm"
+_GF22 = "mac-accelerators, 22 nm, 8-bit hardware"
+_PSMA = "PSMA, 28 nm, arrays, 8-bit hardware"
+ANCHORS = (
+    Anchor(_BITFUSION, ("fixed", 8), ("fixed", 16), 0.317),
+    Anchor(_BITFUSION, ("fixed", 4), ("fixed", 16), 0.125),
+    Anchor(_BITFUSION, ("fixed", 2), ("fixed", 16), 0.058),
+    Anchor("DVAFS (DATE'17), 40 nm", ("dvafs", 16), ("fixed", 16), 1.21),
+    Anchor(_GF22, ("dg", 4), ("dg", 8), 0.625),
+    Anchor(_GF22, ("dg", 2), ("dg", 8), 0.493),
+    Anchor(_GF22, ("dvafs", 4), ("dvafs", 8), 0.323),
+    Anchor(_PSMA, ("dvafs", 4), ("dvafs", 8), 0.350),
+    Anchor(_PSMA, ("dvafs_st", 4), ("dvafs_st", 8), 0.266),
+)
+BITFUSION_16_FJ = 1085.0
 
 
 def show(table: EnergyTable) -> None:
-    """Print one table per stimulus and supply.
+    """Print a table per stimulus and supply, unequal bits, and the published ratios.
 
     Energies are relative to the conventional 16-bit MAC at the nominal supply with the same
     stimulus, or in fJ where the table does not hold it.
     """
-    console = Console()
-    for stimulus in sorted({row.stimulus for row in table.rows}):
-        rows = [r for r in table.rows if r.stimulus == stimulus and r.w_bits == r.a_bits]
-        found = [r for r in rows if (r.scheme, r.w_bits, r.supply) == ("fixed", 16, "nominal")]
-        reference = found[0] if found else None
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    for stimulus in dict.fromkeys(row.stimulus for row in table.rows):
+        every = [row for row in table.rows if row.stimulus == stimulus]
+        rows = [row for row in every if row.w_bits == row.a_bits]
+        nominal = _column(rows, "nominal")
+        reference = nominal.get(("fixed", 16))
         for supply in sorted({row.supply for row in rows}):
-            chosen = {(r.scheme, r.w_bits): r for r in rows if r.supply == supply}
             title = f"{stimulus} codes, {supply} supply"
-            console.print(_table(chosen, reference, title))
+            console.print(_table(_column(rows, supply), reference, title))
+        for scheme in SCHEMES:
+            _print_unequal(console, scheme, every, reference, stimulus)
+        if reference and stimulus == "uniform":
+            _print_anchors(console, nominal)
 
 
-def _table(
-    rows: dict[tuple[str, int], EnergyRow], reference: EnergyRow | None, title: str
-) -> Table:
-    schemes = sorted({scheme for scheme, _ in rows}, key=ORDER.index)
+def _column(rows: list[EnergyRow], supply: str) -> Column:
+    return {(r.scheme, r.w_bits): r for r in rows if r.supply == supply}
+
+
+def _table(rows: Column, reference: EnergyRow | None, title: str) -> Table:
+    schemes = sorted({scheme for scheme, _ in rows}, key=SCHEMES.index)
     told = sorted({s for s, k in PAPER if (s, k) in rows}) if reference else []
     scale = reference.energy_fj if reference else 1.0
     view = Table(
@@ -50,7 +86,7 @@ def _table(
         cells = [_cell(rows.get((scheme, bits)), scale) for scheme in schemes]
         paper = [PAPER.get((scheme, bits)) for scheme in told]
         view.add_row(str(bits), *cells, *("" if x is None else f"{x:g}" for x in paper))
-    view.caption = "beside each energy its glitch share"
+    view.caption = "beside each energy its 95 % interval and its glitch share"
     if reference:
         view.caption += (
             f"; 1 = fixed 16 bits, {reference.energy_fj:.0f} +- {reference.ci95_fj:.0f} fJ at "
@@ -64,4 +100,44 @@ def _table(
 def _cell(row: EnergyRow | None, scale: float) -> str:
     if row is None:
         return ""
-    return f"{row.energy_fj / scale:.3f} {row.glitch_fj / row.energy_fj:3.0%}"
+    share = row.glitch_fj / row.energy_fj
+    digits = 3 if scale > 1.0 else 1
+    return f"{row.energy_fj / scale:.{digits}f} ±{row.ci95_fj / scale:.{digits}f} {share:3.0%}"
+
+
+def _print_unequal(
+    console: Console,
+    scheme: str,
+    rows: list[EnergyRow],
+    reference: EnergyRow | None,
+    stimulus: str,
+) -> None:
+    """Some of the pairs of widths, where the table holds them."""
+    found = {(r.w_bits, r.a_bits): r for r in rows if (r.scheme, r.supply) == (scheme, "nominal")}
+    if reference is None or not all((w, a) in found for w in UNEQUAL for a in UNEQUAL):
+        return
+    view = Table(title=f"{scheme}, weights (w) x activations (a), {stimulus}", box=SIMPLE_HEAD)
+    view.add_column("w \\ a", justify="right")
+    for a in UNEQUAL:
+        view.add_column(str(a), justify="right")
+    for w in UNEQUAL:
+        energies = (found[w, a].energy_fj / reference.energy_fj for a in UNEQUAL)
+        view.add_row(str(w), *(f"{energy:.3f}" for energy in energies))
+    console.print(view)
+
+
+def _print_anchors(console: Console, nominal: Column) -> None:
+    view = Table(title="Published ratios at one supply, and these", box=SIMPLE_HEAD)
+    for name in ("source", "of", "to", "published", "here"):
+        view.add_column(name, justify="right" if name in ("published", "here") else "left")
+    for anchor in ANCHORS:
+        if anchor.of in nominal and anchor.to in nominal:
+            here = nominal[anchor.of].energy_fj / nominal[anchor.to].energy_fj
+            of, to = (f"{scheme} {bits}" for scheme, bits in (anchor.of, anchor.to))
+            view.add_row(anchor.source, of, to, f"{anchor.ratio:.3f}", f"{here:.3f}")
+    times = nominal["fixed", 16].energy_fj / BITFUSION_16_FJ
+    view.caption = (
+        f"BitFusion's 16-bit MAC takes {BITFUSION_16_FJ:.0f} fJ by its synthesis report, this one "
+        f"{times:.1f} times that: docs/energy.md says where it goes and why ratios differ"
+    )
+    console.print(view)
