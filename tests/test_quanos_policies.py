@@ -163,6 +163,13 @@ def test_what_cannot_be_assigned_is_refused(build, sentence) -> None:
         build()
 
 
+def test_a_later_round_starts_from_the_bits_that_are_and_a_limit_from_k0() -> None:
+    layers, start = {"a": 0.25, "b": 0.5}, {"a": 8, "b": 4}
+    assert assign("ans", layers, Budget(start=start)) == {"a": 6, "b": 2}
+    first, later = (Budget(mean_bits=6), Budget(mean_bits=6, start=start))
+    assert assign("ans", layers, first) == assign("ans", layers, later)
+
+
 def test_layers_that_nothing_moves_share_a_limit_evenly() -> None:
     assert assign("ans", dict.fromkeys("abc", 0.0), Budget(mean_bits=4)) == dict.fromkeys("abc", 4)
 

@@ -82,7 +82,7 @@ def test_sense_then_assign(run, tmp_path, capsys) -> None:
     assert quanos("sense", run, "--out", measured, "--json") == 0
     assert json.loads(capsys.readouterr().out) == json.loads(measured.read_text())
     summary = json.loads((run / "summary.json").read_text())
-    ans = json.loads(measured.read_text())["ans"]
+    ans = json.loads(measured.read_text())["layers"]
     assert ans == pytest.approx(summary["columns"]["quanos"]["ans_final"])
     assert quanos("assign", measured, "--mean-bits", "5", "--out", bits, "--json") == 0
     printed = json.loads(capsys.readouterr().out)

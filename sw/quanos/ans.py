@@ -104,28 +104,36 @@ def _squares(rows: Tensor) -> Tensor:
 def activations(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """The output of every quantized layer after its activation function, in evaluation mode."""
     seen: dict[str, Tensor] = {}
-    with torch.no_grad(), evaluating(model), watching(model, seen.__setitem__):
+
+    def keep(name: str, activation: Tensor) -> None:
+        seen[name] = activation.detach()
+
+    with torch.no_grad(), evaluating(model), watching(model, keep):
         model(images)
     return seen
 
 
+Record = Callable[[str, Tensor], Tensor | None]
+
+
 @contextmanager
-def watching(model: nn.Module, record: Callable[[str, Tensor], object]) -> Iterator[None]:
+def watching(model: nn.Module, record: Record) -> Iterator[None]:
     """Inside, `record(name, activation)` is called for every quantized layer of a forward pass.
 
     A layer's activation is what the first activation function makes of its output, whatever stands
     between (batch norm, a residual sum); where none comes before the next quantized layer or the
-    end, it is that layer's input or the layer's own output.
+    end, it is that layer's input or the layer's own output. A tensor that `record` returns takes
+    the activation's place in the forward pass.
     """
     layers = quantized_layers(model)
     flow = _Flow(record)
     hooks = []
     for name, layer in layers.items():
-        hooks.append(layer.register_forward_pre_hook(lambda _, inputs: flow.settle(inputs)))
+        hooks.append(layer.register_forward_pre_hook(lambda _, inputs: tuple(flow.settle(inputs))))
         hooks.append(
             layer.register_forward_hook(lambda _, __, out, name=name: flow.mark(name, out))
         )
-    hooks.append(model.register_forward_hook(lambda _, __, out: flow.settle([out])))
+    hooks.append(model.register_forward_hook(lambda _, __, out: flow.settle([out])[0]))
     try:
         with flow:
             yield
@@ -137,7 +145,7 @@ def watching(model: nn.Module, record: Callable[[str, Tensor], object]) -> Itera
 class _Flow(TorchFunctionMode):
     """Follows each layer's output through the operations after it, functional ones included."""
 
-    def __init__(self, record: Callable[[str, Tensor], object]) -> None:
+    def __init__(self, record: Record) -> None:
         super().__init__()
         self.record = record
 
@@ -145,13 +153,20 @@ class _Flow(TorchFunctionMode):
         """From here on, `output` and what is made of it wait for `name`'s activation function."""
         output.waiting = frozenset({name})  # type: ignore[attr-defined]
 
-    def settle(self, values: Iterable[Any]) -> None:
-        """These values are the activations that their layers were waiting for."""
-        for value in values:
-            for name in sorted(_waiting(value)):
-                self.record(name, value.detach())
-            if isinstance(value, Tensor):
-                value.waiting = frozenset()  # type: ignore[attr-defined]
+    def settle(self, values: Iterable[Any]) -> list[Any]:
+        """These values are the activations that their layers were waiting for; what replaces them.
+
+        A value of something else than a tensor passes.
+        """
+        return [self._settled(value) for value in values]
+
+    def _settled(self, value: Any) -> Any:
+        for name in sorted(_waiting(value)):
+            other = self.record(name, value)
+            value = value if other is None else other
+        if isinstance(value, Tensor):
+            value.waiting = frozenset()  # type: ignore[attr-defined]
+        return value
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -163,7 +178,7 @@ class _Flow(TorchFunctionMode):
                 if isinstance(leaf, Tensor):
                     leaf.waiting = waiting  # type: ignore[attr-defined]
             if func in ACTIVATION_FUNCTIONS:
-                self.settle([out])
+                return self._settled(out)
         return out
 
 

@@ -25,8 +25,9 @@ bits."""
 class Budget:
     """How much precision may be spent.
 
-    `k0` is the precision that sensitivity zero gets (16 in the paper, or 32 with rounds); `start`
-    gives each layer's own, in later rounds. At most one limit: `mean_bits` over layers, or
+    `k0` is the precision that sensitivity zero gets (16 in the paper, or 32 with rounds). Without a
+    limit, `start` gives each layer's own in later rounds; with one, every round spends the whole
+    limit anew, from k0. At most one limit: `mean_bits` over layers, or
     `energy_mj` per image, where `costs_mj` has each layer's energy at 1..16 bits (see
     `quanos.energy.energy_costs`). `seed` is for policy random.
     """
@@ -71,9 +72,13 @@ class Budget:
         """What these bits cost, in the unit of the limit."""
         return sum(self.cost(name, k, len(bits)) for name, k in bits.items())
 
+    def from_bits(self, name: str) -> int:
+        """The bits that a layer's sensitivity takes from."""
+        return self.start[name] if self.start and not self.limited else self.k0
+
     def most(self, name: str) -> int:
         """The most bits that a layer can get."""
-        return min(self.start[name] if self.start else self.k0, MAX_BITS)
+        return min(self.from_bits(name), MAX_BITS)
 
 
 def spend(pressures: Pressures, budget: Budget) -> Bits:

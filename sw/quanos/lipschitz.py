@@ -130,7 +130,7 @@ def quantized_weight(layer: QuantLayer, bits: int, clip: str = "own") -> Tensor:
             own: Tensor = quantizer(weight)
             return own
         step = (rule(weight) / quantizer.top).clamp_min(torch.finfo(weight.dtype).tiny)
-        return (weight / step).round().clamp(quantizer.low, quantizer.top) * step
+        return (weight / step).round().clamp(quantizer.low, quantizer.top).mul(step)
     finally:
         quantizer.bits = before
 
@@ -158,7 +158,8 @@ def spectral_norms(
 def _unit(x: Tensor) -> Tensor:
     """Every row of the first dimension scaled to norm 1."""
     norms = x.flatten(1).norm(dim=1).clamp_min(1e-30)
-    return x / norms.reshape(-1, *(1,) * (x.dim() - 1))
+    scaled: Tensor = x / norms.reshape(-1, *(1,) * (x.dim() - 1))
+    return scaled
 
 
 def layer_inputs(model: nn.Module, images: Tensor) -> dict[str, Tensor]:

@@ -50,7 +50,7 @@ def random(measurement: Measurement, budget: Budget) -> Bits:
 
 
 def _by_sensitivity(sensitivity: Mapping[str, float], budget: Budget) -> Bits:
-    starts = {name: budget.start[name] if budget.start else budget.k0 for name in sensitivity}
+    starts = {name: budget.from_bits(name) for name in sensitivity}
     if not budget.limited:
         return {name: eq3(value, starts[name]) for name, value in sensitivity.items()}
 
@@ -68,7 +68,7 @@ def activation_density(measurement: Measurement, budget: Budget) -> Bits:
     Under a limit all densities are scaled by one factor until the limit is met.
     """
     density = measurement.layers
-    starts = {name: budget.start[name] if budget.start else budget.k0 for name in density}
+    starts = {name: budget.from_bits(name) for name in density}
     if not budget.limited:
         return {n: max(1, min(round(starts[n] * d), MAX_BITS)) for n, d in density.items()}
     return spend(

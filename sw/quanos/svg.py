@@ -79,14 +79,36 @@ def chart(
     marks: Sequence[float] = (),
 ) -> Markup:
     """A line chart with its legend; `marks` are places of dashed vertical lines."""
-    frame = _Frame(x.ticks(), y.ticks())
-    body = [
-        _grid(frame, x, y),
-        [_mark(frame, mark) for mark in marks],
-        [_line(frame, one) for one in series],
-    ]
+    body = _drawing(x, y, series, marks)
     box = f"0 0 {WIDTH} {HEIGHT}"
     return join(legend(series), element("svg", body, viewBox=box, role="img", aria_label=title))
+
+
+def document(title: str, x: Axis, y: Axis, series: Sequence[Series], style: str) -> Markup:
+    """A line chart as an SVG file of its own, title and legend inside; `style` is its CSS."""
+    names = [one.name for one in series]
+    rows = [
+        join(
+            element("path", d=f"M{LEFT} {16 * i - 4}h24", class_=_line_class(one), fill="none"),
+            element("text", name, x=LEFT + 32, y=16 * i),
+        )
+        for i, (one, name) in enumerate(zip(series, names, strict=True), 2)
+    ]
+    head = 16 * (len(rows) + 2)
+    heading = element("text", title, x=LEFT, y=14, class_="title")
+    body = element("g", _drawing(x, y, series, ()), transform=f"translate(0 {head})")
+    return element(
+        "svg",
+        element("style", Markup(style)), heading, rows, body,
+        xmlns="http://www.w3.org/2000/svg", role="img", aria_label=title,
+        viewBox=f"0 0 {WIDTH} {HEIGHT + head}", width=WIDTH, height=HEIGHT + head,
+    )  # fmt: skip
+
+
+def _drawing(x: Axis, y: Axis, series: Sequence[Series], marks: Sequence[float]) -> list[Markup]:
+    frame = _Frame(x.ticks(), y.ticks())
+    lines = [_mark(frame, mark) for mark in marks] + [_line(frame, one) for one in series]
+    return [_grid(frame, x, y), *lines]
 
 
 def legend(series: Sequence[Series]) -> Markup:

@@ -4,32 +4,50 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from quanos.cli import print_json
+
+if TYPE_CHECKING:
+    from quanos.budgets import Budget
+    from quanos.energy import LayerShape, MacEnergy, ModelEnergy
+    from quanos.measurement import Measurement
+    from quanos.models import ConvNet
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assign:
     """Turn what quanos sense measured into bits per layer, and say what they cost.
 
-    Example: quanos assign ans.json --mean-bits 5 --out bits.json
+    With a budget the bits meet it as nearly as whole bits can, and never exceed it, whatever the
+    policy; hessian and lipschitz need one. Example:
+    quanos assign ans.json --budget-mean-bits 5 --out bits.json
     """
 
     measurement: tyro.conf.Positional[Path]
     """File that quanos sense --out wrote."""
-    policy: Literal["ans", "uniform", "random"] = "ans"
-    """Eq. 3 on ANS, the same bits everywhere, or Eq. 3 on numbers drawn by chance."""
+    policy: Literal["ans", "lipschitz", "activation-density", "hessian", "uniform", "random"] = (
+        "ans"
+    )
+    """Eq. 3 on ANS; least loss by Lipschitz constants (after Song et al.); k0 times the density of
+    activations; least loss by the Hessian's trace; the same bits everywhere; Eq. 3 on numbers drawn
+    by chance."""
     k0: int = 16
-    """Bits of a layer with ANS zero."""
-    mean_bits: float | None = None
-    """Upper limit of the mean bits over layers."""
+    """Bits of a layer with ANS zero, 1 to 32."""
+    budget_mean_bits: Annotated[float | None, tyro.conf.arg(aliases=["--mean-bits"])] = None
+    """Budget: mean bits over layers."""
+    budget_mj: float | None = None
+    """Budget: energy of one image in mJ, by --scheme, --reading and --supply."""
     seed: int = 0
     """Seed of policy random."""
     scheme: Literal["standard", "fixed", "dg", "dvafs", "dvafs_st"] = "standard"
     """MAC that the network is priced with."""
+    reading: Literal["paper", "measured"] = "measured"
+    """Eq. 5 as printed, or the measured energy of each MAC. Does not touch scheme standard."""
+    supply: Literal["nominal", "scaled"] = "nominal"
+    """Supply voltage."""
     table: Path | None = None
     """Energy table; without it the one that ships with the package."""
     out: Path | None = None
@@ -39,35 +57,79 @@ class Assign:
 
     def run(self) -> None:
         """Assign, price, and print or write the result."""
-        from dataclasses import asdict
+        import torch
 
-        from flows.table import EnergyTable
-        from quanos.energy import model_energy, resolve_bits
-        from quanos.jsonfile import read_json
+        from quanos.energy import layer_shapes, price, resolve_bits
+        from quanos.measurement import load
         from quanos.models import build_model
-        from quanos.policies import Budget, assign
+        from quanos.policies import assign
         from quanos.run import write_json
 
-        file = read_json(self.measurement)
+        measurement, file = load(self.measurement)
         shape = [size.whole() for size in file["input_shape"]]
-        model = build_model(file["model"].text(), shape, file["classes"].whole())
-        ans = {name: value.number() for name, value in file["ans"].items()}
-        own = {name: value for name, value in ans.items() if name not in model.feeds}
-        budget = Budget(k0=self.k0, mean_bits=self.mean_bits, seed=self.seed)
-        bits = resolve_bits(list(ans), assign(self.policy, own, budget), model.feeds)
-        table = None if self.scheme == "standard" else EnergyTable.load(self.table)
-        price = model_energy(model, shape, bits, scheme=self.scheme, table=table)
-        result: dict[str, Any] = {"bits": bits, "policy": self.policy, "scheme": self.scheme}
-        result |= {key: value for key, value in asdict(price).items() if key != "layers"}
+        with torch.device("meta"):  # shapes are enough
+            model = build_model(file["model"].text(), shape, file["classes"].whole())
+        mac = self._mac()
+        shapes = layer_shapes(model, shape)
+        budget = self._budget(shapes, mac, model)
+        bits = assign(self.policy, measurement.without(model.feeds), budget)
+        bits = resolve_bits([one.name for one in shapes], bits, model.feeds)
+        cost = price(shapes, bits, mac, feeds=model.feeds)
+        result = self._result(cost, bits, budget, model)
         if self.out:
             write_json(self.out, result)
         if self.json:
             print_json(result)
-            return
-        for layer in price.layers:
+        else:
+            self._print(cost, result, measurement)
+
+    def _mac(self) -> MacEnergy:
+        from flows.table import EnergyTable
+        from quanos.energy import mac_energy
+
+        table = None if self.scheme == "standard" else EnergyTable.load(self.table)
+        return mac_energy(self.scheme, self.reading, table, supply=self.supply)
+
+    def _budget(self, shapes: tuple[LayerShape, ...], mac: MacEnergy, model: ConvNet) -> Budget:
+        from quanos.budgets import Budget
+        from quanos.energy import energy_costs
+
+        return Budget(
+            k0=self.k0,
+            mean_bits=self.budget_mean_bits,
+            energy_mj=self.budget_mj,
+            costs_mj=None if self.budget_mj is None else energy_costs(shapes, mac, model.feeds),
+            seed=self.seed,
+        )
+
+    def _result(
+        self, cost: ModelEnergy, bits: dict[str, int], budget: Budget, model: ConvNet
+    ) -> dict[str, Any]:
+        """What is printed and written: bits, totals, and how much of the budget they use."""
+        own = {name: k for name, k in bits.items() if name not in model.feeds}
+        used = budget.total(own) / budget.limit if budget.limited else None
+        setting = {"policy": self.policy, "scheme": self.scheme, "reading": self.reading}
+        limits = {"mean_bits": self.budget_mean_bits, "energy_mj": self.budget_mj}
+        return {
+            "bits": bits,
+            **setting,
+            "supply": self.supply,
+            "energy_mj": cost.energy_mj,
+            "memory_gbit": cost.memory_gbit,
+            "macs": cost.macs,
+            "mean_bits": cost.mean_bits,
+            "budget": {name: value for name, value in limits.items() if value is not None},
+            "budget_used": used,
+        }
+
+    def _print(self, cost: ModelEnergy, result: dict[str, Any], measurement: Measurement) -> None:
+        for layer in cost.layers:
             print(
-                f"{layer.name:32} ANS {ans[layer.name]:.4f}   {layer.bits:2} bit"
-                f"   {layer.energy_uj:10.4f} uJ   {layer.memory_bits:10} bit of weights"
+                f"{layer.name:32} {measurement.kind} {measurement.layers[layer.name]:.4g}"
+                f"   {layer.bits:2} bit   {layer.energy_uj:10.4f} uJ"
+                f"   {layer.memory_bits:10} bit of weights"
             )
-        print(f"mean {price.mean_bits:.2f} bit, {price.energy_mj:.4g} mJ ({self.scheme}),", end=" ")
-        print(f"{price.memory_gbit:.4g} Gbit of weights")
+        print(f"mean {cost.mean_bits:.2f} bit, {cost.energy_mj:.4g} mJ ({self.scheme}),", end=" ")
+        print(f"{cost.memory_gbit:.4g} Gbit of weights", end="")
+        used = result["budget_used"]
+        print("" if used is None else f", {100 * used:.1f} % of the budget")

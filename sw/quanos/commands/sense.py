@@ -1,45 +1,61 @@
-"""`quanos sense`: the adversarial noise sensitivity of every layer of a trained network."""
+"""`quanos sense`: what a policy goes by, measured of every layer of a trained network."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
 from quanos.cli import print_json
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    from quanos.config import Config
+    from quanos.data import Split
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sense:
-    """Measure every layer's ANS (Eq. 2 of the paper) on training images, under FGSM.
+    """Measure every layer on training images: ANS (Eq. 2 of the paper) under FGSM, the density of
+    activations, the Hessian's trace, or Lipschitz constants; each is for the policy of its name.
 
-    Example: quanos sense runs/digits --out ans.json
+    Example: quanos sense runs/digits --out ans.json --figure ans.svg
     """
 
     network: tyro.conf.Positional[Path]
     """Run folder or checkpoint."""
+    measure: Literal["ans", "activation-density", "hessian", "lipschitz"] = "ans"
+    """What to measure."""
+    ablation: bool = False
+    """Measure the accuracy under FGSM with part of each layer's units clamped to zero instead
+    (Fig. 1(b) of the paper)."""
     images: int | None = None
     """Training images; without it as many as in the run."""
     epsilon: float | None = None
     """Epsilon of FGSM, pixels in [0, 1]; without it the run's."""
+    eps_space: Literal["pixel", "normalized"] = "pixel"
+    """Whether epsilon counts pixels in [0, 1] or values after normalisation."""
     reduction: Literal["sample", "images"] | None = None
-    """One norm over all images, or the mean over images of each one's ratio."""
+    """One norm over all images, or the mean over images of each one's ratio; for ANS."""
     data_dir: Path | None = None
     """Folder of the data set's files; without it the run's."""
+    seed: int = 0
+    """Seed of what is drawn by chance (hessian, ablation)."""
     out: Path | None = None
     """File to write the measurement to, for quanos assign."""
+    figure: Path | None = None
+    """File to draw the measurement to, as SVG; without it beside --out."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
     def run(self) -> None:
-        """Measure, and print or write the result."""
+        """Measure, and print, write and draw the result."""
         from quanos.checkpoint import load_network
         from quanos.config import override
         from quanos.data import load_dataset
-        from quanos.run import write_json
-        from quanos.trainer import sense
 
         model, meta = load_network(self.network)
         given = {
@@ -50,22 +66,71 @@ class Sense:
         }
         keys = meta["config"] | {name: value for name, value in given.items() if value is not None}
         config = override(keys, "command line")
-        ans = sense(model, load_dataset(config.dataset, config.data_path).train, config)
-        result: dict[str, Any] = {
-            "ans": ans,
+        split = load_dataset(config.dataset, config.data_path).train.first(config.ans_images)
+        about = {
             "bits": meta["bits"],
             "model": config.model,
             "input_shape": meta["input_shape"],
             "classes": meta["classes"],
             "epoch": meta["epoch"],
             "epsilon": config.ans_epsilon,
-            "images": config.ans_images,
-            "reduction": config.ans_reduction,
+            "eps_space": self.eps_space,
+            "seed": self.seed,
+            "images": len(split),
         }
-        if self.out:
-            write_json(self.out, result)
-        if self.json:
-            print_json(result)
+        if self.ablation:
+            self._ablate(model, split, config, about)
         else:
-            for name, value in ans.items():
-                print(f"{name:32} ANS {value:.4f}   {meta['bits'][name]:2} bit")
+            self._measure(model, split, config, about)
+
+    def _measure(
+        self, model: nn.Module, split: Split, config: Config, about: dict[str, Any]
+    ) -> None:
+        from quanos.attacks import fgsm
+        from quanos.sense_figures import measurement_figure
+        from quanos.sensitivities import measure
+
+        found = measure(
+            self.measure,
+            model,
+            split.batches(256),
+            attack=replace(fgsm(config.ans_epsilon), eps_space=self.eps_space),
+            reduction=config.ans_reduction,
+            seed=self.seed,
+        )
+        options = {"reduction": config.ans_reduction} if self.measure == "ans" else {}
+        self._give(found.to_json() | about | options, measurement_figure(found))
+        if not self.json:
+            for name, value in found.layers.items():
+                print(f"{name:32} {self.measure} {value:.4g}   {about['bits'][name]:2} bit")
+
+    def _ablate(
+        self, model: nn.Module, split: Split, config: Config, about: dict[str, Any]
+    ) -> None:
+        from dataclasses import asdict
+
+        from quanos.ablation import ablate
+        from quanos.attacks import fgsm
+        from quanos.sense_figures import ablation_figure
+
+        attack = replace(fgsm(config.ans_epsilon), eps_space=self.eps_space)
+        rows = ablate(model, split.batches(256), attack, seed=self.seed)
+        content = {"schema": "quanos.ablation/1", "rows": [asdict(row) for row in rows]}
+        self._give(content | about, ablation_figure(rows))
+        if not self.json:
+            for row in rows:
+                print(
+                    f"{row.layer:32} {row.order:9} {100 * row.fraction:3.0f} % of {row.units:4} "
+                    f"units: {100 * row.accuracy:6.2f} % under FGSM"
+                )
+
+    def _give(self, content: dict[str, Any], drawing: str) -> None:
+        from quanos.run import write_json, write_text
+
+        if self.out:
+            write_json(self.out, content)
+        place = self.figure or (self.out.with_suffix(".svg") if self.out else None)
+        if place:
+            write_text(place, drawing)
+        if self.json:
+            print_json(content)
