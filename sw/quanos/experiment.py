@@ -64,14 +64,11 @@ def run_experiment(
     overwrite: bool = False,
     command: str = "",
     sitting: Slice | None = None,
-    warm: Path | None = None,
     limit: int = 0,
 ) -> dict[str, Any]:
     """Train, attack and price all columns; writes the run folder and returns its summary.
 
-    `command` is what the run was asked for with; it is kept in `run.json`. `warm` is a checkpoint
-    at the sensing epoch that stands in for the epochs before it (see `quanos.trainer.train`).
-    `limit` takes the first images of every split alone, for trying things out. Under torchrun
+    `command` is what the run was asked for with; it is kept in `run.json`. `limit` takes the first images of every split alone, for trying things out. Under torchrun
     process 0 returns the summary, the others nothing. Raises Paused where `sitting` is over.
     """
     sitting = sitting or Slice()
@@ -88,7 +85,7 @@ def run_experiment(
     if group.lead:
         write_json(folder / "run.json", origin)
     start = time.perf_counter()
-    states = dict(train_columns(config, data, folder, sitting, warm, table))
+    states = dict(train_columns(config, data, folder, sitting, table))
     if not group.lead:
         return {}
     trained = time.perf_counter()
@@ -115,13 +112,12 @@ def train_columns(
     data: Dataset,
     folder: Path,
     sitting: Slice,
-    warm: Path | None,
     table: EnergyTable,
 ) -> Iterator[tuple[str, State]]:
     """The network by the configured policy, then each baseline; name and final state."""
     group = parallel.group(config.device)
     name = main_column(config)
-    state = train(config, data, folder, label=name, warm=warm, sitting=sitting)
+    state = train(config, data, folder, label=name, sitting=sitting)
     yield name, state
     for baseline in config.baselines:
         own = replace(config, baselines=(), **_baseline(baseline, state.model))

@@ -32,9 +32,6 @@ EVALUATION_KEYS = {
 ASSIGNMENT_KEYS = {"policy", "mean_bits", "energy_mj", "rounds", "round_epochs"}
 """Keys that change training only after the bits are assigned."""
 
-HARDENING_KEYS = {"adversarial", "adversarial_epsilon", "adversarial_epoch", "adversarial_steps"}
-"""Keys that change training only from `adversarial_epoch` on."""
-
 
 @dataclass
 class State:

@@ -39,7 +39,7 @@ from quanos.robustness import accuracy
 from quanos.run import append_metric, keep_metrics
 from quanos.schedule import derive_seed, learning_rate
 from quanos.slices import Paused, Slice
-from quanos.state import ASSIGNMENT_KEYS, EVALUATION_KEYS, HARDENING_KEYS, State, device, fresh
+from quanos.state import ASSIGNMENT_KEYS, EVALUATION_KEYS, State, device, fresh
 
 Value = TypeVar("Value", int, float)
 SENSED = "sensed.safetensors"
@@ -274,9 +274,7 @@ def _restore(config: Config, data: Dataset, folder: Path, warm: Path | None, gro
     if path != warm:
         states.fill(state, path, tensors, meta, config, EVALUATION_KEYS)
     else:
-        late = HARDENING_KEYS if config.adversarial_epoch >= config.sense_epoch else set()
-        ignored = EVALUATION_KEYS | ASSIGNMENT_KEYS | late
-        states.fill(state, path, tensors, meta, config, ignored)
+        states.fill(state, path, tensors, meta, config, EVALUATION_KEYS | ASSIGNMENT_KEYS)
         assign_bits(state, config)
     return state
 

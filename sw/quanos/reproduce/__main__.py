@@ -1,0 +1,96 @@
+"""The command: run experiments of the paper, keep their results, write the page."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from quanos.cli import guarded
+from quanos.reproduce.plans import SCALES
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    own = argparse.ArgumentParser(
+        prog="python -m quanos.reproduce",
+        description="Run the paper's experiments and write docs/reproduction.md from their "
+        "results. Without --scale the page alone is written.",
+    )
+    own.add_argument(
+        "--scale", choices=SCALES, help="cpu: small networks; fast: 30 epochs; full: 210 epochs"
+    )
+    own.add_argument("--only", action="append", default=[], help="one experiment; may be repeated")
+    own.add_argument("--data", type=Path, help="folder of the data sets' files")
+    own.add_argument("--table", type=Path, help="energy table; without it the package's own")
+    own.add_argument("--runs", type=Path, default=Path("runs/reproduce"), help="run folders")
+    own.add_argument("--results", type=Path, default=Path("docs/results"), help="kept results")
+    own.add_argument("--out", type=Path, default=Path("docs/reproduction.md"), help="the page")
+    own.add_argument("--time-limit", type=float, default=0, help="save and stop after SECONDS")
+    own.add_argument("--resume", action="store_true", help="go on where the last slice stopped")
+    own.add_argument("--shard-mb", type=float, default=0, help="split checkpoints below MB")
+    own.add_argument(
+        "--smoke",
+        action="store_true",
+        help="one step of everything on a few images, into runs/smoke; results are not kept",
+    )
+    own.add_argument("--list", action="store_true", help="name the experiments and stop")
+    return own
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    args = parser().parse_args(words)
+    return guarded(lambda: _run(args, shlex.join(["python", "-m", "quanos.reproduce", *words])))
+
+
+def _run(args: argparse.Namespace, command: str) -> int | None:
+    from quanos.reproduce.page import write_page
+    from quanos.reproduce.plans import chosen, experiments
+
+    if args.list:
+        for item in experiments().values():
+            print(f"{item.name:26} {', '.join(item.scales):12} {item.title}")
+        return None
+    status = None
+    if args.scale:
+        status = _drive(args, command, chosen(args.scale, args.only))
+    if not args.smoke:
+        write_page(args.out, args.results)
+        print(f"{args.out} written from {args.results}")
+    return status
+
+
+def _drive(args: argparse.Namespace, command: str, experiments: list) -> int | None:  # type: ignore[type-arg]
+    from flows.table import EnergyTable
+    from quanos.parallel import leave
+    from quanos.reproduce.drive import Driver
+    from quanos.slices import Paused, Slice
+
+    smoke = Path("runs/smoke")
+    driver = Driver(
+        scale=args.scale,
+        runs=smoke if args.smoke else args.runs,
+        results=smoke / "results" if args.smoke else args.results,
+        table=EnergyTable.load(args.table),
+        data_dir=str(args.data or ""),
+        resume=args.resume,
+        smoke=args.smoke,
+        command=command,
+        sitting=Slice(time_limit=args.time_limit, shard_mb=args.shard_mb),
+    )
+    try:
+        waiting = driver.run(experiments)
+    except Paused as pause:
+        print(f"time limit: {pause}; go on with the same command and --resume")
+        return None
+    finally:
+        leave()
+    return 2 if waiting and (args.only or len(waiting) == len(experiments)) else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

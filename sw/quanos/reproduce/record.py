@@ -1,0 +1,68 @@
+"""Results that are kept: one JSON per experiment, into which every finished run is merged.
+
+`{schema, experiment, title, runs}`, where `runs` has an entry per `SCALE/SEED`: the summary of the
+run (see `quanos.experiment`) with the command, commit, device, versions and times that it took.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from quanos.jsonfile import FileContentError, read_json
+from quanos.reproduce.plans import Experiment
+from quanos.run import METRICS, write_json
+
+SCHEMA = "quanos.results/1"
+KEPT = ("command", "commit", "device", "versions", "started", "finished")
+
+
+def merge(results: Path, experiment: Experiment, scale: str, seed: int, run: Path) -> Path:
+    """Put the finished run in folder `run` into the experiment's file; the file's path."""
+    path = results / f"{experiment.name}.json"
+    content = load(path) or {"schema": SCHEMA, "experiment": experiment.name, "runs": {}}
+    content["title"] = experiment.title
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    origin = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    summary["seconds"]["train"] = train_seconds(run)  # over all slices
+    kept = {key: origin.get(key) for key in KEPT}
+    content["runs"][f"{scale}/{seed}"] = {**kept, "summary": summary}
+    content["runs"] = dict(sorted(content["runs"].items()))
+    results.mkdir(parents=True, exist_ok=True)
+    write_json(path, content)
+    return path
+
+
+def train_seconds(run: Path) -> float:
+    """Seconds of all epochs of all columns, whatever the slices they were trained in."""
+    lines = [
+        json.loads(line)
+        for path in sorted(run.rglob(METRICS))
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    return float(sum(line["seconds"] for line in lines))
+
+
+def load(path: Path) -> dict[str, Any] | None:
+    """The content of a file of results; None where there is none.
+
+    Raises FileContentError for a file of another schema.
+    """
+    if not path.exists():
+        return None
+    node = read_json(path)
+    if (schema := node["schema"].text()) != SCHEMA:
+        raise FileContentError(f"{path} has schema {schema!r}; this version reads {SCHEMA!r}.")
+    content: dict[str, Any] = node.value
+    return content
+
+
+def runs(results: Path, name: str, scale: str | None = None) -> dict[str, dict[str, Any]]:
+    """The kept runs of an experiment by `SCALE/SEED`, of one scale where it is given."""
+    content = load(results / f"{name}.json") or {"runs": {}}
+    return {
+        key: run
+        for key, run in content["runs"].items()
+        if scale is None or key.startswith(f"{scale}/")
+    }
