@@ -141,10 +141,9 @@ def oracle(session: nox.Session) -> None:
 
 @nox.session
 def reproduce(session: nox.Session) -> None:
-    """Replay the paper's energy and memory columns beside what it printed."""
+    """Run the paper's experiments (`-- --scale cpu|fast|full --data DIR`); write its page."""
     prepare(session, "sw")
-    page = ("--out", "docs/reproduction.md")
-    session.run("python", "-m", "quanos.reproduce", *page, *session.posargs)
+    session.run("python", "-m", "quanos.reproduce", *session.posargs)
 
 
 @nox.session

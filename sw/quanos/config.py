@@ -11,9 +11,11 @@ from typing import Any, get_type_hints
 
 import tomli_w
 
+from flows.table import SCHEMES
 from quanos.data_formats import DATASETS
 from quanos.policies import POLICIES
 
+MACS = ("standard", *SCHEMES)
 SWITCH = ("off", "on", "cuda")
 """Words of an option that may hold on CUDA alone."""
 
@@ -45,8 +47,12 @@ class Config:
     quantizer: str = _key("uniform", "kind of quantizer", ("uniform", "lsq", "dorefa"))
     k0: int = _key(16, "initial bits, and the bits of a layer with ANS zero")
     mean_bits: float = _key(0.0, "upper limit of the mean bits over layers; 0: none")
+    energy_mj: float = _key(0.0, "upper limit of one image's energy in mJ; 0: none")
+    energy_scheme: str = _key("dvafs", "MAC that energy limits are counted with", MACS)
     baselines: tuple[str, ...] = _key(
-        ("16", "mean"), "uniform networks trained beside: bits, or `mean` for the rounded mean"
+        ("16", "mean"),
+        "networks trained beside: uniform bits, `mean` for the rounded mean, or a policy, which "
+        "gets the energy of the first",
     )
     batch_size: int = _key(64, "images a training step")
     lr: float = _key(0.1, "peak learning rate of SGD")
@@ -122,6 +128,7 @@ class Config:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")
         for name in (
             "mean_bits",
+            "energy_mj",
             "threads",
             "lr",
             "weight_decay",
@@ -136,6 +143,8 @@ class Config:
                 raise ConfigError(f"{name} must not be negative: {getattr(self, name)}.")
         if not 1 <= self.k0 <= 16:
             raise ConfigError(f"k0 must be a whole number of bits from 1 to 16, not {self.k0}.")
+        if self.mean_bits and self.energy_mj:
+            raise ConfigError("mean_bits and energy_mj exclude each other; give one of them.")
         if self.mean_bits and not 1 <= self.mean_bits <= 16:
             raise ConfigError(f"mean_bits must be from 1 to 16, or 0, not {self.mean_bits:g}.")
 
@@ -148,9 +157,10 @@ class Config:
                     f"{item.name} {value!r} is unknown; it is one of {', '.join(allowed)}."
                 )
         for baseline in self.baselines:
-            if baseline != "mean" and baseline not in map(str, range(1, 17)):
+            if baseline not in ("mean", *POLICIES, *map(str, range(1, 17))):
                 raise ConfigError(
-                    f"baseline {baseline!r} is unknown; it is `mean` or bits from 1 to 16."
+                    f"baseline {baseline!r} is unknown; it is `mean` or bits from 1 to 16, or a "
+                    f"policy: {', '.join(POLICIES)}."
                 )
 
     @property

@@ -193,20 +193,26 @@ def _fashion_mnist(data_dir: Path | None) -> Dataset:
     return Dataset("fashion-mnist", splits[0], splits[1], 10)
 
 
+RECORDS = {"train": 50_000, "test": 10_000}
+"""Images of CIFAR-10 and CIFAR-100; the training images of the former lie in five files."""
+
+
 def _cifar10(data_dir: Path | None) -> Dataset:
     """CIFAR-10: 50,000 and 10,000 colour images of 32x32, ten classes."""
     source = find("cifar10", ["cifar-10-batches-bin", "cifar-10-binary.tar.gz"], data_dir)
     batches = [f"data_batch_{number}.bin" for number in range(1, 6)]
-    train = read_cifar(source, batches, records=50_000, label_bytes=1, classes=10)
-    test = read_cifar(source, ["test_batch.bin"], records=10_000, label_bytes=1, classes=10)
+    train = read_cifar(source, batches, records=RECORDS["train"], label_bytes=1, classes=10)
+    test = read_cifar(
+        source, ["test_batch.bin"], records=RECORDS["test"], label_bytes=1, classes=10
+    )
     return Dataset("cifar10", _split(*train), _split(*test), 10)
 
 
 def _cifar100(data_dir: Path | None) -> Dataset:
     """CIFAR-100 with its hundred fine labels."""
     source = find("cifar100", ["cifar-100-binary", "cifar-100-binary.tar.gz"], data_dir)
-    train = read_cifar(source, ["train.bin"], records=50_000, label_bytes=2, classes=100)
-    test = read_cifar(source, ["test.bin"], records=10_000, label_bytes=2, classes=100)
+    train = read_cifar(source, ["train.bin"], records=RECORDS["train"], label_bytes=2, classes=100)
+    test = read_cifar(source, ["test.bin"], records=RECORDS["test"], label_bytes=2, classes=100)
     return Dataset("cifar100", _split(*train), _split(*test), 100)
 
 

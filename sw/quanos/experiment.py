@@ -27,6 +27,7 @@ supply.
 from __future__ import annotations
 
 import json
+import platform
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -42,14 +43,14 @@ from quanos import parallel
 from quanos.config import Config
 from quanos.data import Dataset, load_dataset
 from quanos.layers import get_bits
-from quanos.policies import mean
+from quanos.policies import POLICIES, mean
 from quanos.prices import priced
 from quanos.progress import Progress
 from quanos.robustness import accuracy, count_attacks, evaluate
 from quanos.run import SUMMARY, open_run, provenance, write_json
 from quanos.slices import Paused, Slice
-from quanos.state import State, fresh
-from quanos.trainer import SENSED, own_layers, sense, train
+from quanos.state import State, device, fresh
+from quanos.trainer import SENSED, energy_costs_mj, own_layers, sense, train
 
 SCHEMA = "quanos.summary/1"
 MEASURED = "measured.json"
@@ -68,8 +69,9 @@ def run_experiment(
 ) -> dict[str, Any]:
     """Train, attack and price all columns; writes the run folder and returns its summary.
 
-    `command` is what the run was asked for with; it is kept in `run.json`. `limit` takes the first images of every split alone, for trying things out. Under torchrun
-    process 0 returns the summary, the others nothing. Raises Paused where `sitting` is over.
+    `command` is what the run was asked for with; it is kept in `run.json`. `limit` takes the first
+    images of every split alone, for trying things out. Under torchrun process 0 returns the
+    summary, the others nothing. Raises Paused where `sitting` is over.
     """
     sitting = sitting or Slice()
     data = load_dataset(config.dataset, config.data_path).hold_out(config.validation_images)
@@ -82,6 +84,7 @@ def run_experiment(
     group = parallel.group(config.device)
     group.from_lead(lambda: open_run(folder, config, resume=resume, overwrite=overwrite))
     origin = provenance(config, table.sha256) | {"command": command, "started": _now()}
+    origin["device"] = _device_name(config)
     if group.lead:
         write_json(folder / "run.json", origin)
     start = time.perf_counter()
@@ -117,10 +120,10 @@ def train_columns(
     """The network by the configured policy, then each baseline; name and final state."""
     group = parallel.group(config.device)
     name = main_column(config)
-    state = train(config, data, folder, label=name, sitting=sitting)
+    state = train(config, data, folder, label=name, sitting=sitting, table=table)
     yield name, state
     for baseline in config.baselines:
-        own = replace(config, baselines=(), **_baseline(baseline, state.model))
+        own = replace(config, baselines=(), **_baseline(baseline, state.model, data, config, table))
         place = folder / baseline
 
         def make_ready(place: Path = place, own: Config = own) -> None:
@@ -128,8 +131,18 @@ def train_columns(
             write_json(place / "run.json", provenance(own, ""))
 
         group.from_lead(make_ready)
-        shared = folder / SENSED
-        yield baseline, train(own, data, place, label=baseline, warm=shared, sitting=sitting)
+        yield (
+            baseline,
+            train(
+                own,
+                data,
+                place,
+                label=baseline,
+                warm=folder / SENSED,
+                sitting=sitting,
+                table=table,
+            ),
+        )
 
 
 def evaluate_columns(
@@ -146,12 +159,14 @@ def evaluate_columns(
     and the table may be another one.
     """
     twin = states["16"].model if "16" in states else None
+    done = 0  # a slice measures one column at least, or it would never get on
     for number, (name, state) in enumerate(states.items()):
         path = (folder if name == main_column(config) else folder / name) / MEASURED
         if not path.exists():
-            if number and sitting.over():
+            if done and sitting.over():
                 raise Paused(f"{folder} is trained, and {number} of {len(states)} columns attacked")
             write_json(path, column(name, state, config, data, twin))
+            done += 1
         measured = json.loads(path.read_text(encoding="utf-8"))
         yield name, measured | priced(state.model, data.input_shape, measured["bits"], table)
 
@@ -161,11 +176,17 @@ def main_column(config: Config) -> str:
     return "quanos" if config.policy == "ans" else config.policy
 
 
-def _baseline(baseline: str, model: nn.Module) -> dict[str, Any]:
-    """The keys that make a run the baseline of that name."""
+def _baseline(
+    name: str, model: nn.Module, data: Dataset, config: Config, table: EnergyTable
+) -> dict[str, Any]:
+    """The keys that make a run the baseline of that name: a policy's has the network's energy."""
     bits = own_layers(model, get_bits(model))
-    limit = float(round(mean(bits))) if baseline == "mean" else float(baseline)
-    return {"policy": "uniform", "mean_bits": limit, "rounds": 1}
+    if name in POLICIES:
+        costs = energy_costs_mj(model, data.input_shape, config, table)
+        energy = sum(costs[layer][k - 1] for layer, k in bits.items())
+        return {"policy": name, "energy_mj": energy, "mean_bits": 0.0, "rounds": 1}
+    limit = float(round(mean(bits))) if name == "mean" else float(name)
+    return {"policy": "uniform", "energy_mj": 0.0, "mean_bits": limit, "rounds": 1}
 
 
 def column(
@@ -189,7 +210,7 @@ def column(
         )
         progress.line(f"gate {result.gate['verdict']}")
     return {
-        "policy": config.policy if name == main_column(config) else "uniform",
+        "policy": _policy(name, config),
         "bits": bits,
         "mean_bits": mean(own_layers(model, bits)),
         "epochs": state.epoch,
@@ -208,9 +229,24 @@ def column(
     } | _held_out(model, data)
 
 
+def _policy(name: str, config: Config) -> str:
+    """The policy of a column."""
+    if name == main_column(config):
+        return config.policy
+    return name if name in POLICIES else "uniform"
+
+
 def _held_out(model: nn.Module, data: Dataset) -> dict[str, float]:
     held_out = data.validation
     return {"validation_accuracy": accuracy(model, held_out)} if held_out else {}
+
+
+def _device_name(config: Config) -> str:
+    """What computed: the card's name, or the processor's threads."""
+    place = device(config)
+    if place.type == "cuda":
+        return torch.cuda.get_device_name(place)
+    return f"{platform.machine()}, {torch.get_num_threads()} threads"
 
 
 def _now() -> str:

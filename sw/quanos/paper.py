@@ -88,3 +88,33 @@ ENERGY_CONFIG = {"dg": {8: 0.62, 5: 0.46}, "dvafs": {8: 0.19, 5: 0.16}}
 
 NET_MAC_ENERGY = {"dg": {8: 0.33, 5: 0.16}, "dvafs": {8: 0.10, 5: 0.056}}
 """Energy of one MAC relative to 16 bit, net of the double scaling of Eq. 5."""
+
+ADVERSARIAL_EPSILONS_255 = (2, 8, 16)
+"""Epsilons of Tables IV and VII, in 1/255 of the pixel range."""
+
+
+@dataclass(frozen=True)
+class HardenedRow:
+    """A row of Table IV or VII: adversarial loss in points at epsilon 2, 8 and 16 /255."""
+
+    trained_on: str
+    column: str
+    fgsm: tuple[float, float, float]
+    pgd: tuple[float, float, float]
+
+
+TABLE_IV = (
+    HardenedRow("fgsm", "16", (10.6, 39.6, 54), (7.6, 49, 81)),
+    HardenedRow("fgsm", "quanos", (9, 31, 43), (7, 44, 72)),
+    HardenedRow("pgd", "16", (12.6, 41, 56), (11, 43, 67)),
+    HardenedRow("pgd", "quanos", (8.5, 34.5, 52), (6.5, 37.5, 65.5)),
+)
+"""VGG-19 on CIFAR-10."""
+
+TABLE_VII = (
+    HardenedRow("fgsm", "4", (12.6, 43.6, 58.6), (9.6, 66, 90)),
+    HardenedRow("fgsm", "quanos", (8.6, 37.6, 56.6), (5.6, 19, 34)),
+    HardenedRow("pgd", "4", (13, 21.3, 25.8), (15.6, 26.6, 30.3)),
+    HardenedRow("pgd", "quanos", (11.2, 16.3, 20), (9, 10.4, 14.9)),
+)
+"""ResNet-18 on CIFAR-100."""

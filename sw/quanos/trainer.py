@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from flows.table import EnergyTable
 from quanos import checkpoint, parallel
 from quanos import state as states
 from quanos.ans import adversarial_noise_sensitivity
@@ -29,7 +30,7 @@ from quanos.attacks import fgsm
 from quanos.board import Board
 from quanos.config import Config
 from quanos.data import Dataset, Split, random_flip, random_shift
-from quanos.energy import resolve_bits
+from quanos.energy import energy_costs, layer_shapes, mac_energy, resolve_bits
 from quanos.hardening import collapsed, hardened, remedy, watch
 from quanos.layers import get_bits, set_bits
 from quanos.parallel import Group
@@ -60,6 +61,7 @@ class Trainer:
     folder: Path
     slice: Slice
     group: Group
+    table: EnergyTable | None
     board: Board = field(init=False)
 
     def run(self, state: State, label: str) -> State:
@@ -220,7 +222,7 @@ class Trainer:
             state.rounds.append({"epoch": state.epoch, "ans": ans})
             if len(state.rounds) == 1:
                 self._save(SENSED, state)
-            assign_bits(state, config)
+            assign_bits(state, config, data, self.table)
             state.watched = 0.0  # fewer bits may cost robustness without any overfitting
         if self.group.lead:
             metric["test_accuracy"] = accuracy(state.model, data.test)
@@ -250,22 +252,31 @@ def train(
     label: str,
     warm: Path | None = None,
     sitting: Slice | None = None,
+    table: EnergyTable | None = None,
 ) -> State:
     """Train as `config` says, going on from the checkpoint in `folder` where there is one.
 
-    `warm` is another run's checkpoint at the sensing epoch: where both configurations agree up to
-    there, it stands in for the epochs at k0 bits. Writes a checkpoint and a line of
-    `metrics.jsonl` per epoch. Raises DivergedError for a loss that is no number, with the last
-    good checkpoint kept, CheckpointError for a checkpoint of another run, and Paused where the
-    time of `sitting` is up, with everything saved.
+    `table` prices budgets in millijoules (default: the package's). `warm` is another run's
+    checkpoint at the sensing epoch: where both configurations agree up to there, it stands in for
+    the epochs at k0 bits. Writes a checkpoint and a line of `metrics.jsonl` per epoch. Raises
+    DivergedError for a loss that is no number, with the last good checkpoint kept, CheckpointError
+    for a checkpoint of another run, and Paused where the time of `sitting` is up, with everything
+    saved.
     """
     data = data.to(device(config))
     group = parallel.group(config.device)
-    state = _restore(config, data, folder, warm, group)
-    return Trainer(config, data, folder, sitting or Slice(), group).run(state, label)
+    state = _restore(config, data, folder, warm, group, table)
+    return Trainer(config, data, folder, sitting or Slice(), group, table).run(state, label)
 
 
-def _restore(config: Config, data: Dataset, folder: Path, warm: Path | None, group: Group) -> State:
+def _restore(
+    config: Config,
+    data: Dataset,
+    folder: Path,
+    warm: Path | None,
+    group: Group,
+    table: EnergyTable | None,
+) -> State:
     state = fresh(config, data)
     found = group.from_lead(lambda: states.read(folder, warm))
     if found is None:
@@ -275,7 +286,7 @@ def _restore(config: Config, data: Dataset, folder: Path, warm: Path | None, gro
         states.fill(state, path, tensors, meta, config, EVALUATION_KEYS)
     else:
         states.fill(state, path, tensors, meta, config, EVALUATION_KEYS | ASSIGNMENT_KEYS)
-        assign_bits(state, config)
+        assign_bits(state, config, data, table)
     return state
 
 
@@ -322,19 +333,32 @@ def rounds(config: Config) -> range:
     )
 
 
-def assign_bits(state: State, config: Config) -> None:
+def assign_bits(state: State, config: Config, data: Dataset, table: EnergyTable | None) -> None:
     """Give each layer the bits that policy and budget make of the last measurement.
 
     A round starts from the bits that are; a shortcut takes those of the layer it feeds.
     """
-    measurement = state.rounds[-1]["ans"]
+    costs = energy_costs_mj(state.model, data.input_shape, config, table)
     budget = Budget(
-        start=get_bits(state.model), mean_bits=config.mean_bits or None, seed=config.seed
+        start=get_bits(state.model),
+        mean_bits=config.mean_bits or None,
+        energy_mj=config.energy_mj or None,
+        costs_mj=costs if config.energy_mj else None,
+        seed=config.seed,
     )
+    measurement = state.rounds[-1]["ans"]
     bits = assign(config.policy, own_layers(state.model, measurement), budget)
     bits = resolve_bits(list(measurement), bits, shortcuts(state.model))
     set_bits(state.model, bits)
     state.rounds[-1]["bits"] = bits
+
+
+def energy_costs_mj(
+    model: nn.Module, input_shape: tuple[int, ...], config: Config, table: EnergyTable | None
+) -> dict[str, list[float]]:
+    """Energy in mJ of each layer at 1..16 bits, by the scheme that budgets are counted in."""
+    mac = mac_energy(config.energy_scheme, table=table)
+    return energy_costs(layer_shapes(model, input_shape), mac, shortcuts(model))
 
 
 def shortcuts(model: nn.Module) -> dict[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.table import EnergyTable
-from quanos.data import DataError
+from quanos.data_formats import DataError
 from quanos.experiment import run_experiment
 from quanos.parallel import group
 from quanos.reproduce import record

@@ -18,7 +18,7 @@ SCALES = ("cpu", "fast", "full")
 FOLDER = resources.files("quanos").joinpath("reproduce", "experiments")
 
 SMOKE = {
-    "epochs": 1,
+    "epochs": 2,
     "sense_epoch": 1,
     "rounds": 1,
     "batch_size": 4,
@@ -26,7 +26,7 @@ SMOKE = {
     "ans_images": 2,
     "attack_images": 2,
     "watch_images": 2,
-    "adversarial_epoch": 0,
+    "adversarial_epoch": 1,
     "adversarial_steps": 1,
     "fgsm_epsilons": [0.1],
     "pgd_epsilons": [],

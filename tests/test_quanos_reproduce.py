@@ -1,0 +1,277 @@
+"""The reproduction: every experiment runs on CIFAR's format, results merge, no part is left out."""
+
+import json
+import xml.etree.ElementTree
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flows.table import EnergyTable
+from quanos import data
+from quanos.data import load_dataset
+from quanos.energy import layer_shapes, model_energy
+from quanos.models import build_model
+from quanos.paper import TABLE_II_III, TABLE_V_VI
+from quanos.reproduce import plans, record
+from quanos.reproduce.__main__ import main
+from quanos.reproduce.audit import price
+from quanos.reproduce.drive import Driver
+from quanos.reproduce.page import write_page
+from quanos.reproduce.plans import SCALES, experiments
+from quanos.run import SUMMARY
+from quanos.slices import Paused, Slice
+
+PLANS = experiments()
+RUNS = [(name, scale) for name, plan in PLANS.items() for scale in plan.scales]
+
+
+@pytest.fixture(scope="module")
+def small_cifar(tmp_path_factory) -> Path:
+    """Both CIFARs in their official layout with few records, which the loader is told of."""
+    folder = tmp_path_factory.mktemp("cifar")
+    draw = np.random.default_rng(0)
+    layouts = {
+        "cifar-10-batches-bin": ([f"data_batch_{n}.bin" for n in range(1, 6)], "test_batch.bin"),
+        "cifar-100-binary": (["train.bin"], "test.bin"),
+    }
+    for name, (train, test) in layouts.items():
+        (folder / name).mkdir()
+        hundred = name == "cifar-100-binary"
+        for file, count in [*((f, 20 // len(train)) for f in train), (test, 10)]:
+            labels = draw.integers(0, 100 if hundred else 10, (count, 1))
+            head = [labels // 5, labels] if hundred else [labels]
+            pixels = draw.integers(0, 256, (count, 3072))
+            records = np.concatenate([*head, pixels], axis=1).astype(np.uint8)
+            records.tofile(folder / name / file)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _few_records(monkeypatch) -> None:
+    monkeypatch.setattr(data, "RECORDS", {"train": 20, "test": 10})
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_small_files_of_the_format_are_read(small_cifar, name) -> None:
+    there = load_dataset(name, small_cifar)
+    assert (len(there.train), len(there.test)) == (20, 10)
+    assert there.input_shape == (3, 32, 32)
+    assert there.classes == (100 if name == "cifar100" else 10)
+    assert int(there.train.labels.max()) > there.classes // 2
+
+
+@pytest.mark.parametrize(("name", "scale"), RUNS)
+def test_every_experiment_is_a_configuration_of_its_paper_table(name, scale) -> None:
+    plan = PLANS[name]
+    config = plan.config(scale, seed=3)
+    assert config.seed == 3
+    assert config.epochs == {"full": 210, "fast": 30}.get(scale, config.epochs)
+    assert config.mean_bits <= 6
+    if "Table II" in plan.fills:
+        assert (config.model, config.dataset, config.baselines) == (
+            ("vgg19", "cifar10", ("16", "8", "5"))
+        )
+    if "Table V" in plan.fills:
+        assert (config.model, config.dataset, config.baselines) == (
+            ("resnet18", "cifar100", ("16", "8", "4"))
+        )
+    if plan.fills[0] in ("Table IV", "Table VII"):
+        assert config.adversarial in ("fgsm", "pgd")
+        assert config.adversarial_epoch == config.sense_epoch  # bits come before it
+        assert config.validation_images > 0
+
+
+def driver(folder: Path, scale: str, data_dir: Path, **options) -> Driver:
+    return Driver(
+        scale=scale,
+        runs=folder / "runs",
+        results=folder / "results",
+        table=EnergyTable.load(),
+        data_dir=str(data_dir),
+        smoke=True,
+        **({"sitting": Slice()} | options),
+    )
+
+
+def small(plan: plans.Experiment, model: str) -> plans.Experiment:
+    """The experiment with a network that a test has time for."""
+    return replace(plan, scales={s: keys | {"model": model} for s, keys in plan.scales.items()})
+
+
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [run for run in RUNS if run[1] != "full" and not run[0].startswith("fashion")],
+)
+def test_every_experiment_runs_one_step_of_everything(tmp_path, small_cifar, name, scale) -> None:
+    """With a small network in place of VGG-19 and ResNet-18; `--smoke` runs their own.
+
+    Full scale is the same code with another preset, which is checked above.
+    """
+    plan = small(PLANS[name], "resnet-small" if "resnet" in name else "vgg-small")
+    assert driver(tmp_path, scale, small_cifar).run([plan]) == []
+    (key,) = record.runs(tmp_path / "results", name, scale)
+    summary = record.runs(tmp_path / "results", name)[key]["summary"]
+    config = plan.config(scale, 0)
+    assert list(summary["columns"]) == ["quanos", *config.baselines]
+    assert summary["dataset"] == config.dataset
+    assert all(column["epochs"] == 2 for column in summary["columns"].values())
+
+
+def test_slices_end_with_the_uncut_result(tmp_path, small_cifar) -> None:
+    plan = small(PLANS["vgg19-cifar10"], "vgg-small")
+    (whole := tmp_path / "whole").mkdir()
+    (cut := tmp_path / "cut").mkdir()
+    driver(whole, "fast", small_cifar).run([plan])
+    for _ in range(20):
+        try:
+            driver(cut, "fast", small_cifar, resume=True, sitting=Slice(time_limit=1e-9)).run(
+                [plan]
+            )
+            break
+        except Paused:
+            continue
+    found = [
+        record.runs(folder / "results", plan.name)["fast/0"]["summary"] for folder in (whole, cut)
+    ]
+    for summary in found:
+        summary.pop("seconds")
+    assert found[0] == found[1]
+
+
+def test_results_of_other_runs_stay(tmp_path, small_cifar) -> None:
+    plan = replace(small(PLANS["vgg-small-cifar10"], "vgg-small"), seeds=(0, 1))
+    one = driver(tmp_path, "cpu", small_cifar)
+    one.run([plan])
+    before = record.runs(tmp_path / "results", plan.name)
+    assert list(before) == ["cpu/0", "cpu/1"]
+    (tmp_path / "runs" / "cpu" / f"{plan.name}-1" / SUMMARY).unlink()
+    driver(tmp_path, "cpu", small_cifar, resume=True).one(plan, 1)
+    after = record.runs(tmp_path / "results", plan.name)
+    assert after["cpu/0"] == before["cpu/0"]
+    assert after["cpu/1"]["summary"]["columns"] == before["cpu/1"]["summary"]["columns"]
+
+
+PARTS = (
+    *("Tables II and III", "Table IV", "Tables V and VI", "Table VII", "Figure 1(a)"),
+    *("Figure 1(b)", "Figure 1(d)", "Figure 3", "Figure 4", "The queue", "Scale cpu"),
+)
+
+
+def test_the_page_has_a_place_for_every_part_of_the_paper(tmp_path) -> None:
+    write_page(tmp_path / "page.md", tmp_path / "results")
+    text = (tmp_path / "page.md").read_text()
+    for part in PARTS:
+        assert part in text
+    waiting = [name for name in PLANS if f"--only {name} " in text]
+    assert waiting == list(PLANS)
+    assert "0.4855" in text  # the audit
+
+
+def test_a_run_fills_its_place(tmp_path, small_cifar) -> None:
+    for name, model in (("vgg19-cifar10", "vgg-small"), ("vgg-small-cifar10", "vgg-small")):
+        scale = "fast" if "vgg19" in name else "cpu"
+        driver(tmp_path, scale, small_cifar).run([small(PLANS[name], model)])
+    write_page(tmp_path / "page.md", tmp_path / "results")
+    text = (tmp_path / "page.md").read_text()
+    section = text[text.index("## Tables II and III") :].split("\n## ")[0]
+    assert "Waiting" not in section
+    columns = record.runs(tmp_path / "results", "vgg19-cifar10")["fast/0"]["summary"]["columns"]
+    assert f"{100 * columns['5']['clean_accuracy']:.2f}" in section
+    assert "| 1 | has run |" in text
+    drawn = sorted((tmp_path / "results").glob("*.svg"))
+    assert len(drawn) == 7
+    for path in drawn:
+        assert xml.etree.ElementTree.parse(path).getroot().tag.endswith("svg")
+        assert f"results/{path.name}" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--scale", "cpu", "--only", "vgg19-cifar10"), "scale cpu has no experiment"),
+        (("--scale", "fast", "--data", "/nowhere", "--only", "vgg19-cifar10"), "waits: data set"),
+        (("--scale", "cpu", "--shard-mb", "0.001"), "allow at least 4096"),
+    ],
+)
+def test_bad_input_is_a_sentence(
+    tmp_path, monkeypatch, capsys, small_cifar, words, sentence
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data_dir = () if "--data" in words else ("--data", str(small_cifar))
+    assert main([*words, *data_dir, "--smoke"]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_the_page_alone_is_written_without_a_scale(tmp_path, capsys) -> None:
+    out = ("--out", str(tmp_path / "page.md"), "--results", str(tmp_path / "results"))
+    assert main(out) == 0
+    assert (tmp_path / "page.md").read_text().startswith("# The paper, reproduced")
+    assert main(["--list"]) == 0
+    assert all(name in capsys.readouterr().out for name in ["vgg19-cifar10"])
+
+
+def test_a_file_of_another_schema_is_refused(tmp_path) -> None:
+    (tmp_path / "vgg19-cifar10.json").write_text(json.dumps({"schema": "other/1"}))
+    with pytest.raises(ValueError, match="has schema 'other/1'"):
+        write_page(tmp_path / "page.md", tmp_path)
+
+
+# The audit: what replays of the printed numbers, to the printed digits.
+AUDIT = [
+    (TABLE_II_III, "16 bit", "0.3203", "1.4662"),
+    (TABLE_II_III, "8 bit", "0.1602", "0.7530"),
+    (TABLE_II_III, "5 bit", "0.1001", "0.4855"),
+    (TABLE_V_VI, "16 bit", "0.1785", "1.3895"),
+    (TABLE_V_VI, "8 bit", "0.0893", "0.7225"),
+    (TABLE_V_VI, "4 bit", "0.0446", "0.3890"),
+    (TABLE_V_VI, "QUANOS", "0.0241", "0.3070"),
+]
+
+
+@pytest.mark.parametrize(("table", "name", "gbit", "mj"), AUDIT)
+def test_the_audit_of_energy_and_memory(table, name, gbit, mj) -> None:
+    column = next(column for column in table.columns if column.name == name)
+    assert price(table, column) == (gbit, mj)
+    printed = f"{column.memory_gbit:g}"
+    rounded = f"{float(gbit):.{len(printed) - 2}f}"
+    assert (float(rounded) == column.memory_gbit) == ((table, name) != (TABLE_V_VI, "4 bit"))
+
+
+def test_the_audit_of_vgg19s_seventeen_widths() -> None:
+    """Whichever of the 17 is left out, energy and memory are above what is printed."""
+    column = TABLE_II_III.columns[-1]
+    assert isinstance(column.bits, tuple)
+    with pytest.raises(ValueError, match="17 widths are given for 16 layers"):
+        price(TABLE_II_III, column)
+    model = build_model("vgg19", (3, 32, 32), 10)
+    costs = [
+        model_energy(model, (3, 32, 32), column.bits[:i] + column.bits[i + 1 :])
+        for i in range(len(column.bits))
+    ]
+    energies = [cost.energy_mj for cost in costs]
+    memories = [cost.memory_gbit for cost in costs]
+    assert (min(energies), max(energies)) == (
+        pytest.approx(0.469, abs=5e-4), pytest.approx(0.518, abs=5e-4),
+    )  # fmt: skip
+    assert (min(memories), max(memories)) == (
+        pytest.approx(0.099, abs=5e-4), pytest.approx(0.116, abs=5e-4),
+    )  # fmt: skip
+
+
+def test_the_audit_of_table_six() -> None:
+    """The DVAFS baselines are below the memory term of Eq. 4 alone."""
+    shapes = layer_shapes(build_model("resnet18", (3, 32, 32), 100), (3, 32, 32))
+    own = [shape for shape in shapes if "shortcut" not in shape.name]
+    accesses = sum(shape.accesses for shape in own)
+    memory = {bits: accesses * 2.5 * bits / 1e9 for bits in (8, 4)}
+    assert memory[8] == pytest.approx(0.231, abs=5e-4)
+    assert memory[4] == pytest.approx(0.115, abs=1e-3)
+    printed = {column.name: column.dvafs_mj for column in TABLE_V_VI.columns}
+    assert printed["8 bit"] < memory[8]
+    assert printed["4 bit"] < memory[4]
+
+
+def test_scales_are_those_of_the_command() -> None:
+    assert SCALES == ("cpu", "fast", "full")
