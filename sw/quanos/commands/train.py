@@ -40,8 +40,8 @@ class Train:
     """
 
     preset: str | None = None
-    """Preset: cifar10-fast, cifar10-paper, cifar100-fast, cifar100-paper, digits or fashion-mnist;
-    without it the one named like the data set."""
+    """Preset: cifar10-cpu, cifar10-fast, cifar10-paper, cifar100-fast, cifar100-paper, digits or
+    fashion-mnist; without it the one named like the data set."""
     config: Path | None = None
     """TOML file with keys of the configuration, in place of a preset."""
     out: Path | None = None

@@ -46,8 +46,8 @@ def price(table: PaperTable, column: Column) -> tuple[str, str]:
 
 
 NOTES = (
-    "The 16, 8 and 5 bit columns of VGG-19 replay to the last printed digit, and so does ResNet-18's "
-    "memory but for its 4-bit column: 0.0446 Gbit, printed as 0.05.",
+    "The 16, 8 and 5 bit columns of VGG-19 replay to the last printed digit, and so does the "
+    "memory of ResNet-18 but for its 4-bit column: 0.0446 Gbit, printed as 0.05.",
     "The printed ResNet-18 energies are about 3.5 % above ours; the reason is unknown.",
     "VGG-19's QUANOS column prints 17 widths for 16 convolutions. Leaving out any one of them "
     "gives 0.469 to 0.518 mJ and 0.099 to 0.116 Gbit, not the printed 0.39 and 0.09.",

@@ -32,6 +32,9 @@ SMOKE = {
     "pgd_epsilons": [],
     "strong_steps": 1,
     "strong_restarts": 1,
+    "apgd_steps": 1,
+    "apgd_targets": 1,
+    "square_queries": 1,
     "threads": 1,
 }
 """One step of everything: whether it runs, not what comes out."""
