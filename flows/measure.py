@@ -34,6 +34,7 @@ from flows.delays import REJECT, STEP_PS
 from flows.measure_point import Settings, key, library_of, measure, operands_of
 from flows.netlist import Netlist
 from flows.points import STIMULI, UNEQUAL_STIMULUS, Point, parse_bits, points
+from flows.power import check_library
 from flows.stimulus import BATCHES, CYCLES, check_operands, rounds
 from flows.supply import LAW, LOWEST_V, NOMINAL_V
 from flows.sweep import Job, sweep
@@ -149,8 +150,9 @@ def make_table(
     scheduler: str | None = None,
 ) -> EnergyTable:
     """Synthesise, measure and put together."""
+    check_library(library_of(settings.liberty))  # all before minutes of work
     for point in chosen:
-        if point.stimulus in settings.files:  # before minutes of work
+        if point.stimulus in settings.files:
             check_operands(point.mode, operands_of(settings.files[point.stimulus]).codes)
     baselines = [MacSpec(scheme=s) for s in SCHEMES]
     specs = {spec.name: spec for spec in (*baselines, *(p.spec for p in chosen))}

@@ -86,17 +86,22 @@ class Energies:
         }
 
 
+def check_library(library: Library) -> None:
+    """Refuse (FlowError) a library that says nothing of its cells' energies."""
+    if not library.has_power:
+        raise FlowError(
+            f"library {library.name} has no internal power tables; power needs a library that has "
+            "them."
+        )
+
+
 class PowerModel:
     """A netlist ready for evaluation: tables looked up once, at worst slews and actual loads."""
 
     def __init__(
         self, netlist: Netlist, library: Library, conditions: Conditions | None = None
     ) -> None:
-        if not library.has_power:
-            raise FlowError(
-                f"library {library.name} has no internal power tables; power needs a library that "
-                "has them."
-            )
+        check_library(library)
         conditions = conditions or Conditions()
         self.netlist, self.library = netlist, library
         loads = netlist.loads_ff(
