@@ -26,11 +26,16 @@ def version() -> str:
     return importlib.metadata.version("pyosys")
 
 
-def run(script: list[str], what: str, check: Callable[[str, str], None] | None = None) -> str:
+def run(
+    script: list[str],
+    what: str,
+    check: Callable[[str, str], None] | None = None,
+    limit_s: float | None = None,
+) -> str:
     """Run the commands on a new design; returns the log.
 
     Raises FlowError with Yosys' own message where a command fails; `check(log, what)` may refuse
-    the design by a better one first.
+    the design by a better one first. Raises subprocess.TimeoutExpired after `limit_s` seconds.
     """
     with tempfile.TemporaryDirectory(prefix="quanos-yosys-") as folder:
         commands = Path(folder) / "script.ys"
@@ -41,6 +46,7 @@ def run(script: list[str], what: str, check: Callable[[str, str], None] | None =
             text=True,
             errors="replace",
             check=False,
+            timeout=limit_s,
         )
     if check is not None:
         check(done.stdout, what)
