@@ -49,19 +49,21 @@ class Layer:
         m, k, n = self.shape
         return self.groups * m * k * n
 
-    def mode(self, mac: MacSpec) -> Mode:
-        """The mode in which `mac` runs the layer.
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Bits of weights and of activations on the hardware.
 
-        A conventional MAC runs at its own width. One-bit operands that hold a zero, which padding
-        makes, run at two bits: +1 and -1 have no zero between them.
+        One-bit operands that hold a zero, which padding makes, run at two bits: +1 and -1 have no
+        zero between them.
         """
-        if not mac.scalable:
-            return mac.mode(mac.w_width, mac.a_width, self.a_signed)
-        w_bits, a_bits = self.bits, self.bits
-        if self.bits == 1:
-            w_bits += bool((self.w == 0).any())
-            a_bits += bool(self.a_signed and (self.a == 0).any())
-        return mac.mode(w_bits, a_bits, self.a_signed)
+        one = self.bits == 1
+        w_bits = self.bits + bool(one and (self.w == 0).any())
+        return w_bits, self.bits + bool(one and self.a_signed and (self.a == 0).any())
+
+    def mode(self, mac: MacSpec) -> Mode:
+        """The mode in which `mac` runs the layer; a conventional MAC runs at its own width."""
+        widths = self.widths if mac.scalable else (mac.w_width, mac.a_width)
+        return mac.mode(*widths, self.a_signed)
 
 
 def read_layers(folder: Path | str) -> list[Layer]:
