@@ -25,7 +25,8 @@ RULES: dict[str, set[str]] = {
         "flows", "hw.rtl", "hw.tb.harness",
     },
     "sw/quanos": {
-        "numpy", "torch", "safetensors", "sklearn", "tyro", "tomli_w", "rich", "matplotlib", "onnx",
+        "numpy", "scipy", "torch", "safetensors", "sklearn", "tyro", "tomli_w", "rich",
+        "matplotlib", "onnx",
         "quanos", "flows.table",
     },
 }  # fmt: skip

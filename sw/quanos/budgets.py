@@ -29,7 +29,8 @@ class Budget:
     limit, `start` gives each layer's own in later rounds; with one, every round spends the whole
     limit anew, from k0. At most one limit: `mean_bits` over layers, or
     `energy_mj` per image, where `costs_mj` has each layer's energy at 1..16 bits (see
-    `quanos.energy.energy_costs`). `seed` is for policy random.
+    `quanos.energy.energy_costs`). `seed` is for policy random; `exact` asks policies of least loss
+    for an exact search in place of the greedy one.
     """
 
     k0: int = 16
@@ -38,6 +39,7 @@ class Budget:
     energy_mj: float | None = None
     costs_mj: Mapping[str, Sequence[float]] | None = None
     seed: int = 0
+    exact: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.k0 <= 32:

@@ -86,12 +86,17 @@ def _pressures(
 def least_loss(measurement: Measurement, budget: Budget) -> Bits:
     """The next bit goes where it saves most loss per cost: least loss in all under the limit.
 
-    Raises ValueError without a limit: more bits are never worse by such a measurement.
+    With `budget.exact` the total loss is the least that there is (`quanos.knapsack`). Raises
+    ValueError without a limit: more bits are never worse by such a measurement.
     """
     if not budget.limited:
         raise ValueError(
             f"policy {measurement.kind} needs a budget; give mean bits or millijoules."
         )
+    if budget.exact:
+        from quanos.knapsack import solve
+
+        return solve(measurement.losses, budget)
     layers = len(measurement.layers)
     pressures = {}
     for name, losses in measurement.losses.items():
@@ -130,6 +135,10 @@ def assign(policy: str, measurement: Measurement | Mapping[str, float], budget: 
     """
     if policy not in POLICIES:
         raise ValueError(f"policy {policy!r} is unknown; there are {', '.join(POLICIES)}.")
+    if budget.exact and POLICIES[policy] is not least_loss:
+        raise ValueError(
+            f"policy {policy} has no losses to minimise; an exact search is for hessian, lipschitz."
+        )
     kind = KIND[policy]
     if not isinstance(measurement, Measurement):
         measurement = Measurement(kind=kind or "ans", layers=measurement)

@@ -40,6 +40,9 @@ class Assign:
     """Budget: mean bits over layers."""
     budget_mj: float | None = None
     """Budget: energy of one image in mJ, by --scheme, --reading and --supply."""
+    search: Literal["greedy", "exact"] = "greedy"
+    """How hessian and lipschitz spend the budget: bit by bit, or with the least loss there is (an
+    integer programme)."""
     seed: int = 0
     """Seed of policy random."""
     scheme: Literal["standard", "fixed", "dg", "dvafs", "dvafs_st"] = "standard"
@@ -100,6 +103,7 @@ class Assign:
             energy_mj=self.budget_mj,
             costs_mj=None if self.budget_mj is None else energy_costs(shapes, mac, model.feeds),
             seed=self.seed,
+            exact=self.search == "exact",
         )
 
     def _result(
@@ -108,7 +112,8 @@ class Assign:
         """What is printed and written: bits, totals, and how much of the budget they use."""
         own = {name: k for name, k in bits.items() if name not in model.feeds}
         used = budget.total(own) / budget.limit if budget.limited else None
-        setting = {"policy": self.policy, "scheme": self.scheme, "reading": self.reading}
+        setting: dict[str, str] = {"policy": self.policy, "search": self.search}
+        setting |= {"scheme": self.scheme, "reading": self.reading}
         limits = {"mean_bits": self.budget_mean_bits, "energy_mj": self.budget_mj}
         return {
             "bits": bits,
