@@ -40,6 +40,7 @@ from torch import nn
 
 from flows.table import EnergyTable
 from quanos import parallel
+from quanos.assignment import energy_costs_mj, own_layers, sense
 from quanos.config import Config
 from quanos.data import Dataset, load_dataset
 from quanos.layers import get_bits
@@ -50,7 +51,7 @@ from quanos.robustness import accuracy, count_attacks, evaluate
 from quanos.run import SUMMARY, open_run, provenance, write_json
 from quanos.slices import Paused, Slice
 from quanos.state import State, device, fresh
-from quanos.trainer import SENSED, energy_costs_mj, own_layers, sense, train
+from quanos.trainer import SENSED, train
 
 SCHEMA = "quanos.summary/1"
 MEASURED = "measured.json"

@@ -14,9 +14,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,16 +25,14 @@ from torch.nn import functional
 from flows.table import EnergyTable
 from quanos import checkpoint, parallel
 from quanos import state as states
-from quanos.ans import adversarial_noise_sensitivity
-from quanos.attacks import fgsm
+from quanos.assignment import assign_bits, own_layers, rounds, sense
 from quanos.board import Board
 from quanos.config import Config
 from quanos.data import Dataset, Split, random_flip, random_shift
-from quanos.energy import energy_costs, layer_shapes, mac_energy, resolve_bits
 from quanos.hardening import collapsed, hardened, remedy, watch
-from quanos.layers import get_bits, set_bits
+from quanos.layers import get_bits
 from quanos.parallel import Group
-from quanos.policies import Budget, assign, mean
+from quanos.policies import mean
 from quanos.progress import Progress
 from quanos.robustness import accuracy
 from quanos.run import append_metric, keep_metrics
@@ -42,7 +40,6 @@ from quanos.schedule import derive_seed, learning_rate
 from quanos.slices import Paused, Slice
 from quanos.state import ASSIGNMENT_KEYS, EVALUATION_KEYS, State, device, fresh
 
-Value = TypeVar("Value", int, float)
 SENSED = "sensed.safetensors"
 SHOWN_EVERY = 0.5
 """Seconds between updates of the bar: reading the loss waits for the device."""
@@ -312,64 +309,6 @@ def _standing(state: State, loss: Tensor, right: Tensor, seen: int, speed: float
         f"epoch {state.epoch + 1}: loss {loss.item() / seen:.3f}, accuracy "
         f"{100 * right.item() / seen:.1f} %, {speed:.0f} images/s"
     )
-
-
-def sense(model: nn.Module, split: Split, config: Config) -> dict[str, float]:
-    """ANS of every layer on the first `ans_images` training images."""
-    return adversarial_noise_sensitivity(
-        model,
-        split.first(config.ans_images).batches(256),
-        attack=replace(fgsm(config.ans_epsilon), eps_space=config.eps_space),
-        reduction=config.ans_reduction,
-    )
-
-
-def rounds(config: Config) -> range:
-    """The epochs after which ANS is sensed and bits are assigned."""
-    return range(
-        config.sense_epoch,
-        config.sense_epoch + config.rounds * config.round_epochs,
-        config.round_epochs,
-    )
-
-
-def assign_bits(state: State, config: Config, data: Dataset, table: EnergyTable | None) -> None:
-    """Give each layer the bits that policy and budget make of the last measurement.
-
-    A round starts from the bits that are; a shortcut takes those of the layer it feeds.
-    """
-    costs = energy_costs_mj(state.model, data.input_shape, config, table)
-    budget = Budget(
-        start=get_bits(state.model),
-        mean_bits=config.mean_bits or None,
-        energy_mj=config.energy_mj or None,
-        costs_mj=costs if config.energy_mj else None,
-        seed=config.seed,
-    )
-    measurement = state.rounds[-1]["ans"]
-    bits = assign(config.policy, own_layers(state.model, measurement), budget)
-    bits = resolve_bits(list(measurement), bits, shortcuts(state.model))
-    set_bits(state.model, bits)
-    state.rounds[-1]["bits"] = bits
-
-
-def energy_costs_mj(
-    model: nn.Module, input_shape: tuple[int, ...], config: Config, table: EnergyTable | None
-) -> dict[str, list[float]]:
-    """Energy in mJ of each layer at 1..16 bits, by the scheme that budgets are counted in."""
-    mac = mac_energy(config.energy_scheme, table=table)
-    return energy_costs(layer_shapes(model, input_shape), mac, shortcuts(model))
-
-
-def shortcuts(model: nn.Module) -> dict[str, str]:
-    """Which layer each shortcut convolution feeds; a network without any may say nothing."""
-    feeds: dict[str, str] = getattr(model, "feeds", {})
-    return feeds
-
-
-def own_layers(model: nn.Module, values: Mapping[str, Value]) -> dict[str, Value]:
-    """The values of the layers that are no shortcuts."""
-    return {name: value for name, value in values.items() if name not in shortcuts(model)}
 
 
 def training_batches(

@@ -1,0 +1,94 @@
+"""Sensing and assigning in a training run: what is measured, when, and which bits follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+from torch import nn
+
+from flows.table import EnergyTable
+from quanos.ans import adversarial_noise_sensitivity
+from quanos.attacks import fgsm
+from quanos.config import Config
+from quanos.data import Dataset, Split
+from quanos.energy import energy_costs, layer_shapes, mac_energy, resolve_bits
+from quanos.layers import get_bits, set_bits
+from quanos.measurement import Measurement
+from quanos.parallel import group
+from quanos.policies import KIND, Budget, assign
+from quanos.sensitivities import measure
+from quanos.state import State
+
+Value = TypeVar("Value", int, float)
+
+
+def sense(model: nn.Module, split: Split, config: Config) -> dict[str, float]:
+    """ANS of every layer on the first `ans_images` training images."""
+    return adversarial_noise_sensitivity(
+        model,
+        split.first(config.ans_images).batches(256),
+        attack=replace(fgsm(config.ans_epsilon), eps_space=config.eps_space),
+        reduction=config.ans_reduction,
+    )
+
+
+def rounds(config: Config) -> range:
+    """The epochs after which ANS is sensed and bits are assigned."""
+    return range(
+        config.sense_epoch,
+        config.sense_epoch + config.rounds * config.round_epochs,
+        config.round_epochs,
+    )
+
+
+def assign_bits(state: State, config: Config, data: Dataset, table: EnergyTable | None) -> None:
+    """Give each layer the bits that policy and budget make of the last measurement.
+
+    A round starts from the bits that are; a shortcut takes those of the layer it feeds.
+    """
+    costs = energy_costs_mj(state.model, data.input_shape, config, table)
+    budget = Budget(
+        start=get_bits(state.model),
+        mean_bits=config.mean_bits or None,
+        energy_mj=config.energy_mj or None,
+        costs_mj=costs if config.energy_mj else None,
+        seed=config.seed,
+    )
+    feeds, ans = shortcuts(state.model), state.rounds[-1]["ans"]
+    measurement = measured(state.model, ans, data.train, config).without(feeds)
+    bits = resolve_bits(list(ans), assign(config.policy, measurement, budget), feeds)
+    set_bits(state.model, bits)
+    state.rounds[-1]["bits"] = bits
+
+
+def measured(model: nn.Module, ans: dict[str, float], split: Split, config: Config) -> Measurement:
+    """The measurement that the policy takes: ANS, which is there, or another one made now."""
+    kind = KIND[config.policy]
+    if kind in (None, "ans"):
+        return Measurement(kind="ans", layers=ans)
+    batches = split.first(config.ans_images).batches(256)
+    attack = replace(fgsm(config.ans_epsilon), eps_space=config.eps_space)
+    make = partial(measure, kind, model, batches, attack=attack, seed=config.seed)
+    return group(config.device).from_lead(make)
+
+
+def energy_costs_mj(
+    model: nn.Module, input_shape: tuple[int, ...], config: Config, table: EnergyTable | None
+) -> dict[str, list[float]]:
+    """Energy in mJ of each layer at 1..16 bits, by the scheme that budgets are counted in."""
+    mac = mac_energy(config.energy_scheme, table=table)
+    return energy_costs(layer_shapes(model, input_shape), mac, shortcuts(model))
+
+
+def shortcuts(model: nn.Module) -> dict[str, str]:
+    """Which layer each shortcut convolution feeds; a network without any may say nothing."""
+    feeds: dict[str, str] = getattr(model, "feeds", {})
+    return feeds
+
+
+def own_layers(model: nn.Module, values: Mapping[str, Value]) -> dict[str, Value]:
+    """The values of the layers that are no shortcuts."""
+    return {name: value for name, value in values.items() if name not in shortcuts(model)}
