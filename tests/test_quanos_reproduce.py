@@ -20,6 +20,7 @@ from quanos.reproduce.audit import price
 from quanos.reproduce.drive import Driver
 from quanos.reproduce.page import write_page
 from quanos.reproduce.plans import SCALES, experiments
+from quanos.reproduce.policies_page import write_policies
 from quanos.run import SUMMARY
 from quanos.slices import Paused, Slice
 
@@ -216,6 +217,45 @@ def test_a_file_of_another_schema_is_refused(tmp_path) -> None:
     (tmp_path / "vgg19-cifar10.json").write_text(json.dumps({"schema": "other/1"}))
     with pytest.raises(ValueError, match="has schema 'other/1'"):
         write_page(tmp_path / "page.md", tmp_path)
+
+
+def test_policies_are_compared_over_seeds(tmp_path) -> None:
+    """A made-up result, whose outcome is known: QUANOS loses to one policy in every seed."""
+    clean = {"quanos": (0.91, 0.92), "16": (0.95, 0.95), "hessian": (0.93, 0.94)}
+    clean["random"] = (0.5, 0.92)
+    seeds = {
+        f"cpu/{seed}": {
+            "summary": {
+                "model": "vgg-small", "dataset": "fashion-mnist", "seed": seed,
+                "columns": {name: column(values[seed]) for name, values in clean.items()},
+            }
+        }
+        for seed in (0, 1)
+    }  # fmt: skip
+    content = {"schema": record.SCHEMA, "runs": seeds}
+    (tmp_path / "fashion-mnist-policies.json").write_text(json.dumps(content))
+    write_policies(tmp_path / "page.md", tmp_path, "fashion-mnist-policies", "Title", "`command`")
+    text = (tmp_path / "page.md").read_text()
+    assert "91.00 % clean at no more than 4.50 mean bits" in text
+    assert "bits; met)" in text
+    assert "clean accuracy: QUANOS (91.50) loses to hessian (93.50, in every seed)." in text
+    assert "| random | 4.50 [4.50, 4.50] | 3.00 [3.00, 3.00] | 71.00 [50.00, 92.00] |" in text
+    assert "worst case at 8/255" not in text.split("## What")[0]
+    assert "2 of 2 pass" in text
+
+
+def column(clean: float) -> dict:
+    rows = [
+        {"attack": attack, "epsilon": 8 / 255, "accuracy": 0.2, "adversarial_loss": clean - 0.2}
+        for attack in ("pgd", "worst_case")
+    ]
+    return {
+        "mean_bits": 4.5, "bits": {"a": 4, "b": 5}, "clean_accuracy": clean,
+        "attacked_clean_accuracy": clean, "paper": rows, "strong": rows,
+        "gate": {"verdict": "passes"},
+        "energy": [{"scheme": "dvafs", "reading": "measured", "supply": "nominal",
+                    "energy_mj": 0.003, "ratio_to_16": 0.3}],
+    }  # fmt: skip
 
 
 # The audit: what replays of the printed numbers, to the printed digits.

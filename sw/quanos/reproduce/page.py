@@ -15,6 +15,7 @@ from quanos.paper import TABLE_II_III, TABLE_IV, TABLE_V_VI, TABLE_VII, Hardened
 from quanos.reproduce import drawings, record, tables
 from quanos.reproduce.audit import NOTES, replay
 from quanos.reproduce.plans import Experiment, experiments
+from quanos.reproduce.policies_page import write_policies
 from quanos.run import write_text
 
 RECORDED = ("full", "fast")
@@ -24,9 +25,15 @@ RECORDED = ("full", "fast")
 def write_page(path: Path, results: Path) -> None:
     """Write the page and, beside the results, its figures."""
     drawn = Figures(results, path.parent)
+    plan = experiments()[FASHION]
+    how = command("cpu", FASHION)
+    write_policies(results / "fashion_mnist.md", results, FASHION, plan.title, how)
     text = "\n\n".join(part.strip("\n") for part in parts(results, drawn)) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
+
+
+FASHION = "fashion-mnist-policies"
 
 
 class Figures:
@@ -212,6 +219,7 @@ def _beyond(results: Path, plans: dict[str, Experiment]) -> Iterator[str]:
             yield waiting(name)
         else:
             yield f"Ours: {found[0]}.\n\n" + tables.networks(found[1])
+    yield f"### {plans[FASHION].title}\n\n[Three seeds, page of its own](results/fashion_mnist.md)"
     yield "### What of the paper's robustness survives the strong protocol"
     yield "\n".join(_survives(results)) or waiting("vgg19-cifar10")
 

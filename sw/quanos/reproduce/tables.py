@@ -151,13 +151,14 @@ def networks(summary: Summary, scheme: str = "dvafs") -> str:
         row = [_title(name), bits(column), clean(column), energy(column, scheme, "measured")]
         for epsilon in epsilons:
             row += [
-                percent(_accuracy(column, "paper", "pgd", epsilon)),
-                percent(_accuracy(column, "strong", "worst_case", epsilon)),
+                percent(accuracy(column, "paper", "pgd", epsilon)),
+                percent(accuracy(column, "strong", "worst_case", epsilon)),
             ]
         rows.append([*row, gate(column)])
     return markdown([*head, "gate"], rows)
 
 
-def _accuracy(column: Summary, protocol: str, attack: str, epsilon: float) -> float | None:
+def accuracy(column: Summary, protocol: str, attack: str, epsilon: float) -> float | None:
+    """Accuracy under one attack, a share of 1 of the images attacked; None where not run."""
     loss = attacked(column, protocol, attack, epsilon)
     return None if loss is None else column["attacked_clean_accuracy"] - loss
