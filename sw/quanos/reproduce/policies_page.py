@@ -114,7 +114,7 @@ def _says(by_name: dict[str, list[Column]]) -> Iterator[str]:
         yield _rank(by_name, label, value)
     masked = [n for n, cs in by_name.items() if any(tables.gate(c) != "passes" for c in cs)]
     if masked:
-        yield f"Not every run of {', '.join(masked)} passes the gate: no robustness is claimed there."
+        yield f"Not every run of {', '.join(masked)} passes the gate: no robustness is claimed."
 
 
 def _goal(columns: list[Column]) -> str:
