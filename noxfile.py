@@ -88,9 +88,11 @@ def rtl(session: nox.Session) -> None:
 
 @nox.session
 def synth(session: nox.Session) -> None:
-    """Synthesize every MAC; print cells, area and critical path."""
+    """Synthesize every MAC and 8 x 8 arrays of them; print cells, area and critical path."""
     prepare(session, "hw,flows")
-    synth_steps(session, session.posargs)
+    arrays = f"{BUILD / 'rtl_arrays'}"
+    session.run("python", "-m", "hw.rtl.verilog", "--arrays", "--out", arrays, silent=True)
+    synth_steps(session, ["--rtl", arrays, *session.posargs])
 
 
 @nox.session

@@ -3,7 +3,8 @@
 `python -m flows.synth DESIGN.v... --top NAME --out DIR` writes `NAME.netlist.json`,
 `NAME.netlist.v` and `NAME.synth.json`, and `LIBRARY.cells.v`, functional models of the cells, with
 which any simulator runs the netlists; `python -m flows.synth --rtl DIR --out DIR` does so for
-every design in a folder (one top per file, named as the file) and prints a table.
+every design in a folder (one top per file, named as the file) and prints a table. An array, which
+has NAME.array.json beside its Verilog, is synthesised element by element and then flattened.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import re
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,6 @@ from flows.netlist_write import tidy, to_json, to_verilog
 from flows.synth_script import Options, check_log, script
 from flows.timing import critical_path_ps
 
-BASELINE = "mac_dg_16"  # the conventional 16-bit MAC
 FLOW = 4  # counts up when the script below gives other netlists
 
 
@@ -120,10 +120,43 @@ def _describe(netlist: Netlist, library: Library, options: Options, inputs: str)
 
 @dataclass(frozen=True)
 class Job:
-    """One design to synthesise."""
+    """One design to synthesise; `spec` is what it was made from, empty for a foreign one."""
 
     top: str
     sources: tuple[Path, ...]
+    spec: dict[str, Any] = field(default_factory=dict)
+
+    def options(self, options: Options, clock_gating: bool | None) -> Options:
+        """Options for this design: an array's elements are alike, so one is mapped; no register of
+        a data-gated array is gated, as the paper has it, unless `clock_gating` asks for it."""
+        array = "rows" in self.spec
+        gated = not (array and self.spec.get("scheme") == "dg")
+        return replace(
+            options,
+            clock_gating=gated if clock_gating is None else clock_gating,
+            hierarchical=options.hierarchical or array,
+        )
+
+    @classmethod
+    def of(cls, top: str, sources: Sequence[Path]) -> Job:
+        """The job of a top; its spec is read where the generator left one beside a source."""
+        spec: dict[str, Any] = {}
+        for source in sources:
+            for kind in ("spec", "array"):
+                path = source.with_name(f"{top}.{kind}.json")
+                if path.exists():
+                    spec = _spec(path)
+        return cls(top, tuple(sources), spec)
+
+
+def _spec(path: Path) -> dict[str, Any]:
+    try:
+        spec = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FlowError(f"{path} is not the spec of a design ({error}).") from None
+    if not isinstance(spec, dict):
+        raise FlowError(f"{path} is not the spec of a design.")
+    return spec
 
 
 def jobs_in(folder: Path) -> list[Job]:
@@ -134,7 +167,7 @@ def jobs_in(folder: Path) -> list[Job]:
             f"{folder} holds no .v files; write them with `python -m hw.rtl.verilog --all "
             f"--out {folder}`."
         )
-    return [Job(file.stem, (file,)) for file in files]
+    return [Job.of(file.stem, [file]) for file in files]
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
@@ -143,14 +176,22 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 
 
 def synthesize_all(
-    jobs: list[Job], out: Path, library: Library, options: Options, workers: int = 2
+    jobs: list[Job],
+    out: Path,
+    library: Library,
+    options: Options,
+    workers: int = 2,
+    clock_gating: bool | None = None,
 ) -> Iterator[Synthesis]:
     """Results in the jobs' order, `workers` designs at a time."""
     with ThreadPoolExecutor(workers) as pool:
         futures = [
-            pool.submit(synthesize, list(job.sources), job.top, out, library, options)
+            pool.submit(
+                synthesize, list(job.sources), job.top, out, library,
+                job.options(options, clock_gating),
+            )
             for job in jobs
-        ]
+        ]  # fmt: skip
         try:
             for future in futures:
                 yield future.result()
@@ -162,11 +203,21 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m flows.synth", description=__doc__)
     parser.add_argument("sources", nargs="*", type=Path, metavar="DESIGN.v")
     parser.add_argument("--top", help="name of the top module")
-    parser.add_argument("--rtl", type=Path, metavar="DIR", help="synthesise every .v file in DIR")
+    parser.add_argument(
+        "--rtl", type=Path, action="append", default=[], metavar="DIR",
+        help="synthesise every .v file in DIR; may be given again",
+    )  # fmt: skip
     parser.add_argument("--liberty", type=Path, help="library to map to (default: the shipped one)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--clock-ps", type=float, default=Options.clock_ps, metavar="N")
-    parser.add_argument("--no-clockgate", action="store_true", help="enables become multiplexers")
+    parser.add_argument(
+        "--clockgate",
+        action=argparse.BooleanOptionalAction,
+        help="enables become clock gates, not multiplexers (default: but for data-gated arrays)",
+    )
+    parser.add_argument(
+        "--hierarchical", action="store_true", help="map every module once, flatten afterwards"
+    )
     parser.add_argument("--booth", action="store_true", help="Booth recoding of `*`")
     parser.add_argument(
         "--extract-fa",
@@ -190,18 +241,19 @@ def main() -> int:
         parser.error("--clock-ps and --workers must be positive")
     options = Options(
         clock_ps=arguments.clock_ps,
-        clock_gating=not arguments.no_clockgate,
+        hierarchical=arguments.hierarchical,
         booth=arguments.booth,
         extract_fa=arguments.extract_fa,
         dont_use=tuple(arguments.dont_use),
     )
     library = Library.load(arguments.liberty)
-    jobs = (
-        jobs_in(arguments.rtl) if arguments.rtl else [Job(arguments.top, tuple(arguments.sources))]
-    )
+    jobs = [job for folder in arguments.rtl for job in jobs_in(folder)]
+    jobs = jobs or [Job.of(arguments.top, arguments.sources)]
     results = list(
         console.track(
-            synthesize_all(jobs, arguments.out, library, options, arguments.workers),
+            synthesize_all(
+                jobs, arguments.out, library, options, arguments.workers, arguments.clockgate
+            ),
             "synth",
             total=len(jobs),
             label=lambda r: f"{r.top}, {r.cells} cells, {r.area_um2:.0f} um2",
@@ -211,23 +263,37 @@ def main() -> int:
     if arguments.json:
         console.print_json({"designs": [asdict(result) for result in results]})
     else:
-        _print_table(results)
+        _print_table(results, jobs)
     return 0
 
 
-def _print_table(results: list[Synthesis]) -> None:
-    """Design by design; areas also relative to the conventional 16-bit MAC where it is there."""
+def _print_table(results: list[Synthesis], jobs: list[Job]) -> None:
+    """Design by design; areas also relative to those of the conventional 16-bit design."""
     from rich.console import Console
     from rich.table import Table
 
-    base = next((r.area_um2 for r in results if r.top == BASELINE), None)
+    areas = {result.top: result.area_um2 for result in results}
     table = Table(title=f"Synthesis onto {results[0].library}")
-    for name in ("design", "cells", "area um2", "critical path ps", f"area / {BASELINE}"):
+    for name in ("design", "cells", "area um2", "um2/element", "critical path ps", "area / fixed"):
         table.add_column(name, justify="left" if name == "design" else "right", no_wrap=True)
-    for r in results:
+    for r, job in zip(results, jobs, strict=True):
+        elements = job.spec.get("rows", 1) * job.spec.get("columns", 1)
+        each = f"{r.area_um2 / elements:.1f}" if "rows" in job.spec else "-"
+        base = areas.get(_conventional(job))
         ratio = f"{r.area_um2 / base:.3f}" if base else "-"
-        table.add_row(r.top, str(r.cells), f"{r.area_um2:.1f}", f"{r.critical_path_ps:.0f}", ratio)
+        area, path = f"{r.area_um2:.1f}", f"{r.critical_path_ps:.0f}"
+        table.add_row(r.top, str(r.cells), area, each, path, ratio)
+    table.caption = (
+        "area / fixed: of a MAC to mac_fixed_w16a16, of an array to the fixed array of its shape"
+    )
     Console(width=None if sys.stdout.isatty() else 100).print(table)
+
+
+def _conventional(job: Job) -> str:
+    """The conventional 16-bit design that a design is compared with."""
+    if "rows" in job.spec:
+        return f"array_fixed_w16a16_{job.spec['rows']}x{job.spec['columns']}"
+    return "mac_fixed_w16a16"
 
 
 if __name__ == "__main__":

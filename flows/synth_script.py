@@ -20,7 +20,8 @@ class Options:
     enables of at least `min_gated` flip-flops into integrated clock gates. `booth` recodes
     multipliers written as `*`; `extract_fa` maps full adders that are written out in gates, as in a
     reduction tree, onto the library's full and half adder cells (None: where it has them). Carry
-    chains stay with ABC, which makes them faster (decision 0004).
+    chains stay with ABC, which makes them faster (decision 0004). `hierarchical` maps every module
+    once and flattens afterwards: for designs of many equal blocks between registers.
     """
 
     clock_ps: float = 2000.0
@@ -28,6 +29,7 @@ class Options:
     min_gated: int = 3
     booth: bool = False
     extract_fa: bool | None = None
+    hierarchical: bool = False
     dont_use: tuple[str, ...] = ()
 
 
@@ -52,7 +54,7 @@ def script(
         *(f"{_reader(source)} {yosys.quote(source)}" for source in sources),
         f"hierarchy -check -top {top}",
         "proc",
-        "flatten",
+        *([] if options.hierarchical else ["flatten"]),
         "opt_clean",
         "check",  # the log is searched for its warnings
         "opt -full",
@@ -72,6 +74,7 @@ def script(
         f"dfflibmap {liberty} {avoid}",
         "opt -fast",
         abc,
+        *(["flatten"] if options.hierarchical else []),
         "opt_clean -purge",
         f"write_json {yosys.quote(json_file)}",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -13,6 +14,8 @@ from flows.library import Library
 from flows.netlist import Netlist
 from flows.synth import synthesize
 from flows.synth_script import Options
+from hw.rtl.spec import ArraySpec
+from hw.rtl.verilog import write
 
 LIBRARY = Library.load()
 MAC = """
@@ -143,6 +146,31 @@ def test_command_over_a_folder(design, tmp_path):
     assert done.returncode == 0
     assert [d["top"] for d in json.loads(done.stdout)["designs"]] == ["mul"]
     assert "synth 1/1: mul" in done.stderr
+
+
+@pytest.mark.parametrize(("scheme", "gates"), [("dvafs", True), ("dg", False)])
+def test_an_array_is_mapped_element_by_element_into_a_flat_netlist(tmp_path, scheme, gates):
+    size = {"w_width": 4, "a_width": 4, "min_lane": 2, "k_max": 8, "depth": 2}
+    one, four = (ArraySpec(scheme=scheme, rows=r, columns=r, **size) for r in (1, 2))
+    for spec in (one, four):
+        write(spec, tmp_path)
+    done = run("--rtl", tmp_path, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    row = re.search(rf"{four.name}\W+(\d+)\W+([\d.]+)\W+([\d.]+)", done.stdout)
+    netlist = Netlist.load(tmp_path / "out" / f"{four.name}.netlist.json", LIBRARY)
+    assert int(row[1]) == len(netlist.instances)
+    assert float(row[2]) / 4 == pytest.approx(float(row[3]), abs=0.1)
+    cells = [x.cell for x in netlist.instances]
+    assert set(cells) <= set(LIBRARY.cells)  # no element is left as a module
+    assert any(cell.startswith("CLKGATE") for cell in cells) == gates
+
+
+def test_a_damaged_spec_is_one_sentence(design, tmp_path):
+    design(MULTIPLIER, "mul.v")
+    (tmp_path / "mul.array.json").write_text("[")
+    done = run("--rtl", tmp_path, "--out", tmp_path / "out")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "mul.array.json is not the spec of a design" in done.stderr
 
 
 @pytest.mark.parametrize(

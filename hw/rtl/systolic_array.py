@@ -216,40 +216,49 @@ class SystolicArray(wiring.Component):
 
         Returns whether a beat of the result is there, and the beat.
         """
-        spec, beat = self.spec, self.activations.p
-        valid = _delayed(m, taken, spec.latency - 1)
+        spec, beat, edges = self.spec, self.activations.p, self.spec.latency - 2
         flags = Cat(beat.first, beat.clear, beat.emit, lanes)
-        first, clear, emit, *splits = _delayed(m, flags, spec.latency - 1, reset_less=True)
-        kept, total = self._kept(m, valid, first, emit, len(bottom))
-        width = spec.mac.acc_width
+        coming = _delayed(m, taken, edges)
+        first, clear, *rest = _delayed(m, flags, edges, reset_less=True)
+        valid, (emit, *splits) = _delayed(m, coming, 1), _delayed(m, Cat(rest), 1, reset_less=True)
+        total, width = Signal(len(bottom), name="total"), spec.mac.acc_width
+        kept = self._kept(m, coming, first, clear, valid & ~emit, total)
         for c in range(spec.columns):
             part = slice(c * width, (c + 1) * width)
             m.submodules[f"adder{c}"] = adder = LaneAdder(spec.mac, words=True)
             m.d.comb += [
-                adder.x.eq(Mux(clear, 0, kept[part])),
+                adder.x.eq(kept[part]),
                 adder.y.eq(bottom[part]),
                 adder.lanes.eq(Cat(splits)),
                 total[part].eq(adder.z),
             ]
         return valid & emit, total
 
-    def _kept(self, m: Module, valid: Value, first: Value, emit: Value, width: int):
-        """The sum so far of the present beat, and where to put the new one."""
-        total, depth = Signal(width, name="total"), self.spec.depth
-        m.submodules.memory = store = memory.Memory(shape=width, depth=depth, init=[])
+    def _kept(
+        self, m: Module, coming: Value, first: Value, clear: Value, keep: Value, total: Signal
+    ) -> Signal:
+        """The sum so far of the present beat, whose new sum `total` the memory shall `keep`.
+
+        It is read an edge ahead, while the beat is `coming`: a tile starts two edges or more after
+        the tile before, so that the word has been written.
+        """
+        depth = self.spec.depth
+        m.submodules.memory = store = memory.Memory(shape=len(total), depth=depth, init=[])
         read, write = store.read_port(domain="comb"), store.write_port()
         counter = Signal(range(max(depth, 2)), reset_less=True)
         address = Signal.like(counter, name="address")
+        kept = Signal.like(total, name="kept_sum", reset_less=True)
         m.d.comb += [
             address.eq(counter & (~first).replicate(len(counter))),
             read.addr.eq(address),
-            write.addr.eq(address),
+            write.addr.eq(_delayed(m, address, 1, reset_less=True)),
             write.data.eq(total),
-            write.en.eq(valid & ~emit),
+            write.en.eq(keep),
         ]
-        with m.If(valid):
+        m.d.sync += kept.eq(Mux(clear, 0, read.data))
+        with m.If(coming):
             m.d.sync += counter.eq(incremented(address, Const(1, 1)))
-        return read.data, total
+        return kept
 
 
 def _view(m: Module, layout: data.Layout, bits: Value, name: str) -> data.View:

@@ -48,6 +48,12 @@ def default_specs() -> list[MacSpec]:
     return fixed + [MacSpec(scheme=scheme) for scheme in SCHEMES if scheme != "fixed"]
 
 
+def default_arrays() -> list[ArraySpec]:
+    """An 8 x 8 array of every scheme at 16 bits, with as many sums a column as an array has rows:
+    the arrays of the area table."""
+    return [ArraySpec(scheme=scheme, depth=8) for scheme in SCHEMES]
+
+
 def emit(spec: MacSpec | ArraySpec) -> str:
     """The Verilog of a MAC or of an array; the same text for the same spec.
 
@@ -169,6 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m hw.rtl.verilog", description=__doc__)
     parser.add_argument("--all", action="store_true", help="every MAC of the energy table")
+    parser.add_argument("--arrays", action="store_true", help="an 8 x 8 array of every scheme")
     parser.add_argument("--scheme", default="fixed", help=f"one of {', '.join(SCHEMES)}")
     parser.add_argument("--w-width", type=int, default=16, metavar="BITS", help="weight bits (16)")
     parser.add_argument(
@@ -185,8 +192,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("build/rtl"), help="folder (build/rtl)")
     args = parser.parse_args(arguments)
     try:
-        specs = default_specs() if args.all else [chosen_spec(args)]
-        for spec in specs:
+        specs: list[MacSpec | ArraySpec] = default_specs() if args.all else []
+        specs += default_arrays() if args.arrays else []
+        for spec in specs or [chosen_spec(args)]:
             print(write(spec, args.out))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
