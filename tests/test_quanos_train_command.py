@@ -14,6 +14,16 @@ from quanos.prices import operating_points
 SHORT = (
     *("--epochs", "3", "--sense-epoch", "1", "--rounds", "2", "--round-epochs", "1"),
     *("--attack-images", "20", "--fgsm-epsilons", "0.1", "--pgd-epsilons", "0.05", "0.1"),
+    *(
+        "--strong-restarts",
+        "1",
+        "--apgd-steps",
+        "3",
+        "--apgd-targets",
+        "1",
+        "--square-queries",
+        "5",
+    ),
     *("--ans-images", "100", "--strong-steps", "3", "--threads", "1", "--warmup-epochs", "1"),
 )
 

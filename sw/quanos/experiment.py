@@ -11,9 +11,15 @@ name if it is another, then the baselines `16`, `mean`, ...):
     rollbacks        epochs that were undone because of catastrophic overfitting
     clean_accuracy (all test images), attacked_images, attacked_clean_accuracy (those attacked)
     paper, strong    lists of {attack, epsilon, accuracy, adversarial_loss}; the result of `strong`
-                     is its attack `worst_case`; see `quanos.robustness`
+                     is its attack `worst_case`; its others have {box: "white" | "transfer" |
+                     "black", tried: images} too; see `quanos.robustness`
     gate             {verdict: "passes" | "masked: reason", zero_gradient_share, accuracy_at_0.5,
-                     rows: [{epsilon, fgsm_accuracy, noise_accuracy, pgd_accuracy}]}
+                     repeats: whether the same images give the same logits,
+                     rows: [{epsilon, fgsm_accuracy, pgd_accuracy, noise_accuracy,
+                     white_box_accuracy, worst_accuracy, beyond_white_box {attack: share of images
+                     that only it fooled}, survives_rounding: share of adversarial images that
+                     still fool as 8-bit codes}], longer {epsilon, steps, restarts, before, after:
+                     accuracy}, absent {attack: why it was not made}}
     macs, memory_gbit, memory_compression (16-bit weights over these)
     energy           list of {scheme, reading, supply, energy_mj, ratio_to_16} per image;
                      scheme `standard` has reading `paper` and supply `nominal` alone

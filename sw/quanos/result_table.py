@@ -12,9 +12,16 @@ STANDARD = ("standard", "paper", "nominal")
 ATTACKS = {
     "fgsm": "FGSM",
     "pgd": "PGD",
-    "pgd_identity": "PGD past the clipping",
+    "pgd_identity": "PGD past the clipping (BPDA)",
+    "pgd_temperature": "PGD, logits over a temperature",
+    "apgd_ce": "APGD, cross-entropy",
+    "apgd_dlr": "APGD, difference of logits",
+    "apgd_t": "APGD, targeted",
     "transfer_float": "made on the float twin",
+    "transfer_2": "made on the 2-bit twin",
     "transfer_16": "made on the 16-bit network",
+    "transfer_seed": "made on another seed's network",
+    "square": "Square Attack (black box)",
     WORST_CASE: "worst case of all",
 }
 PARTS = "Parts of the strong protocol, accuracy at epsilon"
