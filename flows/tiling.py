@@ -9,6 +9,7 @@ convolution is a product a group.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -120,6 +121,7 @@ def main() -> int | None:
     parser.add_argument("--columns", type=int, default=8, help="columns of the array (8)")
     parser.add_argument("--k-max", type=int, default=4608, help="longest sum (4608)")
     parser.add_argument("--depth", type=int, default=64, help="rows of sums it keeps (64)")
+    parser.add_argument("--out", type=Path, help="file to write the placements to, as JSON")
     parser.add_argument("--json", action="store_true", help="one JSON object, nothing else")
     args = parser.parse_args()
     layers = read_layers(args.layers)
@@ -129,8 +131,12 @@ def main() -> int | None:
         for scheme in args.schemes
         for layer in layers
     ]  # fmt: skip
+    side = {"rows": args.rows, "columns": args.columns, "depth": args.depth}
+    result = side | {"layers": [asdict(p) | {"accesses": p.accesses} for p in placements]}
+    if args.out:
+        console.write_text(args.out, json.dumps(result, indent=1) + "\n")
     if args.json:
-        console.print_json({"layers": [asdict(p) | {"accesses": p.accesses} for p in placements]})
+        console.print_json(result)
     else:
         print(text(placements))
     return None

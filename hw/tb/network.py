@@ -98,6 +98,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--sample", type=int, default=0, help="blocks of sums a layer, at random; 0: all (0)"
     )
+    parser.add_argument("--out", type=Path, help="file to write the outcome to, as JSON")
     parser.add_argument("--build", type=Path, default=Path("build/sim"), help="builds (build/sim)")
     parser.add_argument("--seed", type=int, default=1, help="of the sample and idle bits (1)")
     parser.add_argument("--waves", action="store_true", help="keep a dump of the run")
@@ -132,7 +133,17 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {outcome.error}", file=sys.stderr)
         return 1
     print(f"every sum equals the network's; seed {args.seed}")
+    if args.out:
+        keep(args.out, spec, outcome)
     return 0
+
+
+def keep(path: Path, spec: ArraySpec, outcome: NetworkOutcome) -> None:
+    """Write the outcome beside `path`, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(json.dumps({"array": spec.name, **asdict(outcome)}) + "\n", "utf-8")
+    beside.replace(path)
 
 
 def check(layers: list[Layer], spec: ArraySpec) -> None:

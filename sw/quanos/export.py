@@ -167,7 +167,12 @@ def describe(program: Program, agreement: Agreement | None) -> dict[str, Any]:
         for layer in program.layers
     ]
     found = asdict(agreement) | {"exact": agreement.exact} if agreement else None
-    return {"fraction": program.fraction, "layers": layers, "agreement": found}
+    return {
+        "fraction": program.fraction,
+        "input_shape": list(program.input_shape),
+        "layers": layers,
+        "agreement": found,
+    }
 
 
 def _sum_bits(layer: Operation) -> int:

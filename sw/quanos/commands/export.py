@@ -66,7 +66,10 @@ class Export:
             if self.operands:
                 images = data.some_images(self.operands).numpy()
                 export.write_operands(program, images, self.out / "layers")
-        result: dict[str, Any] = export.describe(program, agreement) | {"model": config.model}
+        result: dict[str, Any] = export.describe(program, agreement) | {
+            "model": config.model,
+            "classes": meta["classes"],
+        }
         write_json(self.out / "export.json", result)
         if self.json:
             print_json(result)

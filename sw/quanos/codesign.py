@@ -1,0 +1,258 @@
+"""The loop closed on one page: `python -m quanos.codesign --out docs/codesign.md`.
+
+What `quanos export`, `flows.tiling`, `flows.network` and `hw.tb.network` found about one network
+comes together, layer by layer. Nothing is run here; a file that is missing or of another network is
+refused.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+
+from flows.table import SCHEMES, EnergyTable
+from quanos.energy import LayerShape, layer_shapes, linear_law
+from quanos.jsonfile import Node, read_json
+from quanos.models import build_model
+from quanos.run import write_text
+from quanos.sense_figures import STYLE
+from quanos.svg import Axis, Series, document
+
+ACCESS_PJ_PER_BIT = 2.5  # E_A of Table I
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One layer as all tools saw it; energies in uJ of one image."""
+
+    shape: LayerShape
+    bits: int
+    exported: Node
+    placed: dict[str, Node]
+    own_fj: dict[str, float]
+    uniform_fj: dict[str, float]
+
+    @property
+    def name(self) -> str:
+        """The layer's name in the network."""
+        return self.shape.name
+
+    def compute_uj(self, scheme: str) -> tuple[float, float, float]:
+        """By the paper's linear law, by the table's uniform codes, by the layer's own."""
+        picojoules = linear_law(self.bits), self.uniform_fj[scheme] / 1e3, self.own_fj[scheme] / 1e3
+        first, second, third = (self.shape.macs * pj / 1e6 for pj in picojoules)
+        return first, second, third
+
+    def access_uj(self, scheme: str) -> tuple[float, float]:
+        """By the paper's N_A, and by what crosses the array's ports in its tiling."""
+        unit = ACCESS_PJ_PER_BIT * self.bits / 1e6
+        return self.shape.accesses * unit, self.placed[scheme]["accesses"].whole() * unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codesign:
+    """Write the page of one network that was exported, placed, simulated and measured."""
+
+    export: Path = Path("build/export/export.json")
+    """Written by quanos export."""
+    tiling: Path = Path("build/tiling.json")
+    """Written by python -m flows.tiling --out."""
+    table: Path = Path("build/network_table.json")
+    """Written by python -m flows.network."""
+    array: Path = Path("build/array.json")
+    """Written by python -m hw.tb.network --out."""
+    scheme: Annotated[str, tyro.conf.arg(metavar="|".join(SCHEMES))] = "dvafs"
+    """MAC whose figures come first."""
+    out: Path = Path("build/codesign.md")
+    """The page; its figure goes beside it."""
+
+    def run(self) -> None:
+        """Read, check, write."""
+        if self.scheme not in SCHEMES:
+            raise ValueError(f"scheme {self.scheme!r} is unknown; there are {', '.join(SCHEMES)}.")
+        export, tiling, array = (read_json(p) for p in (self.export, self.tiling, self.array))
+        layers = collect(export, tiling, EnergyTable.load(self.table))
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        figure = self.out.with_suffix(".svg")
+        write_text(figure, draw(layers, self.scheme) + "\n")
+        text = "\n\n".join(page(export, tiling, array, layers, self.scheme, figure.name))
+        write_text(self.out, text + "\n")
+        print(f"wrote {os.fspath(self.out)}")
+
+
+def collect(export: Node, tiling: Node, table: EnergyTable) -> list[Layer]:
+    """The layers in forward order; ValueError where the files are not of one network."""
+    shape = [size.whole() for size in export["input_shape"]]
+    with torch.device("meta"):  # shapes are enough
+        model = build_model(export["model"].text(), shape, export["classes"].whole())
+    shapes = {one.name: one for one in layer_shapes(model, shape)}
+    exported = {row["name"].text(): row for row in export["layers"]}
+    if list(exported) != list(shapes):
+        raise ValueError(f"{export.where} is not of the network {export['model'].text()}.")
+    placed: dict[str, dict[str, Node]] = {}
+    for row in tiling["layers"]:
+        placed.setdefault(row["name"].text(), {})[row["scheme"].text()] = row
+    return [_layer(shapes[name], exported[name], placed, table) for name in exported]
+
+
+def _layer(
+    shape: LayerShape, exported: Node, placed: dict[str, dict[str, Node]], table: EnergyTable
+) -> Layer:
+    name, bits = shape.name, exported["bits"].whole()
+    rows = placed.get(name, {})
+    if set(rows) != set(SCHEMES):
+        raise ValueError(f"the tiling lacks layer {name} in some scheme; make it anew.")
+    if any(row["macs"].whole() != shape.macs for row in rows.values()):
+        raise ValueError(f"the tiling of {name} is of another network; make it anew.")
+    signed = "_signed" if exported["a_signed"].value is True else ""
+    energies = [
+        {s: table.row(s, bits, bits, stimulus=stimulus).energy_fj for s in SCHEMES}
+        for stimulus in (name, f"uniform{signed}")
+    ]
+    return Layer(
+        shape=shape, bits=bits, exported=exported, placed=rows,
+        own_fj=energies[0], uniform_fj=energies[1],
+    )  # fmt: skip
+
+
+def draw(layers: Sequence[Layer], scheme: str) -> str:
+    """Energy of the MACs, layer by layer, by the three models."""
+    names = ("Eq. 4's linear law", f"{scheme}, uniform codes", f"{scheme}, the layer's own codes")
+    energies = [layer.compute_uj(scheme) for layer in layers]
+    series = [
+        Series(
+            name=name,
+            style=style,
+            points=[
+                (place, row[style], f"{layer.name}: {row[style]:.4g} uJ")
+                for place, (layer, row) in enumerate(zip(layers, energies, strict=True), 1)
+            ],
+        )
+        for style, name in enumerate(names)
+    ]
+    high = max(max(row) for row in energies)
+    return str(
+        document(
+            "Energy of a layer's MACs, one image",
+            Axis(label="layer", low=1, high=len(layers), step=1),
+            Axis(label="uJ", low=0, high=high),
+            series,
+            STYLE,
+        )
+    )
+
+
+def page(
+    export: Node, tiling: Node, array: Node, layers: Sequence[Layer], scheme: str, figure: str
+) -> Iterator[str]:
+    """The parts of the page."""
+    yield INTRODUCTION
+    yield "## The integers are the trainer's\n\n" + COMMANDS["export"]
+    yield _table(
+        ("layer", "bits", "weights", "bits of a sum", "activation codes that differ"),
+        [_exported(layer, export) for layer in layers],
+    )
+    found = export["agreement"]
+    yield (
+        f"{found['images'].whole()} images, same class for {found['same_class'].whole()}, logits "
+        f"within {found['largest_logit_error'].number():.1e}. Codes that differ lie next to a "
+        "border between two codes, where the trainer's float32 rounds the other way."
+    )
+    yield "## The array computes them\n\n" + COMMANDS["array"]
+    rows, columns = tiling["rows"].whole(), tiling["columns"].whole()
+    yield (
+        f"`{array['array'].text()}` in Verilator: {array['macs'].whole():,} MACs in "
+        f"{array['tiles'].whole():,} tiles and {array['modes'].whole()} modes, switched without "
+        f"draining, {array['cycles'].whole():,} cycles; every sum equals the interpreter's. One "
+        f"image on {rows} x {columns} elements of {scheme}:"
+    )
+    yield _table(
+        ("layer", "bits", "lanes", "M x K x N", "tiles", "cycles", "lanes in use"),
+        [_placed(layer.placed[scheme]) for layer in layers],
+    )
+    yield "## What their own operands cost\n\n" + COMMANDS["energy"]
+    yield "fJ per MAC at the nominal supply; in brackets, times that of uniform random codes."
+    yield _table(
+        ("layer", "bits", *SCHEMES),
+        [(layer.name, f"{layer.bits}", *(_own(layer, one) for one in SCHEMES)) for layer in layers],
+    )
+    yield "## One image, three models\n\n" + f"![Energy of the MACs by layer]({figure})"
+    yield f"uJ of one image; the MACs are {scheme}'s, accesses cost {ACCESS_PJ_PER_BIT} pJ a bit."
+    yield _table(THREE, [*(_three(layer, scheme) for layer in layers), _total(layers, scheme)])
+
+
+INTRODUCTION = """\
+# From the trained network to the array and back
+
+Generated by `python -m quanos.codesign` from what the commands below wrote for the digits network
+of the main job. The network's own integers run on the simulated array, and their own switching sets
+the energy of each layer."""
+
+COMMANDS = {
+    "export": "    quanos export runs/digits --out build/export --operands 10",
+    "array": "    python -m flows.tiling build/export/layers --out build/tiling.json\n"
+    "    python -m hw.tb.network build/export/layers --out build/array.json",
+    "energy": "    python -m flows.network build/export/layers --out build/network_table.json",
+}
+THREE = (
+    *("layer", "bits", "MACs: linear law", "uniform codes", "own codes"),
+    *("accesses: N_A", "by the tiling"),
+)
+
+
+def _exported(layer: Layer, export: Node) -> tuple[str, ...]:
+    rows = {row["name"].text(): row for row in export["agreement"]["layers"]}
+    row, own = rows[layer.name], layer.exported
+    differ = f"{row['different'].whole()} of {row['codes'].whole():,}"
+    return (
+        *(layer.name, f"{layer.bits}", f"{own['weights'].whole():,}"),
+        *(f"{own['sum_bits'].whole()}", differ),
+    )
+
+
+def _placed(row: Node) -> tuple[str, ...]:
+    m, k, n, groups = (row[key].whole() for key in ("m", "k", "n", "groups"))
+    shape = f"{groups} x " * (groups > 1) + f"{m} x {k} x {n}"
+    counts = (f"{row[key].whole():,}" for key in ("tiles", "cycles"))
+    bits, lanes = (f"{row[key].whole()}" for key in ("bits", "lanes"))
+    return row["name"].text(), bits, lanes, shape, *counts, f"{row['utilisation'].share():.0%}"
+
+
+def _own(layer: Layer, scheme: str) -> str:
+    own, uniform = layer.own_fj[scheme], layer.uniform_fj[scheme]
+    return f"{own:,.0f} ({own / uniform:.2f})"
+
+
+def _three(layer: Layer, scheme: str) -> tuple[str, ...]:
+    values = (*layer.compute_uj(scheme), *layer.access_uj(scheme))
+    return layer.name, f"{layer.bits}", *(f"{value:.3f}" for value in values)
+
+
+def _total(layers: Sequence[Layer], scheme: str) -> tuple[str, ...]:
+    rows = [(*layer.compute_uj(scheme), *layer.access_uj(scheme)) for layer in layers]
+    return "all", "", *(f"{sum(column):.3f}" for column in zip(*rows, strict=True))
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown; the first column to the left, the others to the right."""
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
+
+
+def main() -> None:
+    """The command."""
+    import sys
+
+    from quanos.cli import guarded, parse
+
+    sys.exit(guarded(lambda: parse(Codesign, "codesign", sys.argv[1:]).run()))
+
+
+if __name__ == "__main__":
+    main()
