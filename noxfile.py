@@ -17,6 +17,7 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 BUILD = Path("build")
 TABLE = BUILD / "energy_table.json"
 RUN = Path("runs/digits")
+EXPORT = BUILD / "export"
 REPORT = BUILD / "report.html"
 
 
@@ -62,18 +63,40 @@ def report_steps(session: nox.Session, options: Sequence[str] = ()) -> None:
     session.run("quanos", "report", f"{RUN}", *table, "--out", f"{REPORT}", *options)
 
 
+def codesign_steps(session: nox.Session, options: Sequence[str] = ()) -> None:
+    layers = EXPORT / "layers"
+    session.run("quanos", "export", f"{RUN}", "--out", f"{EXPORT}", "--operands", "10")
+    session.run(
+        "python", "-m", "flows.tiling", f"{layers}", "--out", f"{BUILD / 'tiling.json'}",
+    )  # fmt: skip
+    session.run(
+        "python", "-m", "flows.network", f"{layers}", "--rtl", f"{BUILD / 'rtl'}",
+        "--synth", f"{BUILD / 'synth'}", "--out", f"{BUILD / 'network_table.json'}",
+    )  # fmt: skip
+    session.run(
+        "python", "-m", "hw.tb.network", f"{layers}", "--build", f"{BUILD / 'sim'}",
+        "--out", f"{BUILD / 'array.json'}",
+    )  # fmt: skip
+    session.run(
+        "python", "-m", "quanos.codesign", "--export", f"{EXPORT / 'export.json'}",
+        "--tiling", f"{BUILD / 'tiling.json'}", "--table", f"{BUILD / 'network_table.json'}",
+        "--array", f"{BUILD / 'array.json'}", "--out", f"{BUILD / 'codesign.md'}", *options,
+    )  # fmt: skip
+
+
 STAGES: tuple[Callable[[nox.Session], None], ...] = (
     rtl_steps,
     synth_steps,
     energy_steps,
     train_steps,
+    codesign_steps,
     report_steps,
 )
 
 
 @nox.session(default=True)
 def main(session: nox.Session) -> None:
-    """The main job: RTL, test benches, synthesis, energy table, QUANOS training, report."""
+    """The main job: RTL, test benches, synthesis, energy table, QUANOS training, array, report."""
     prepare(session, "all")
     for stage in STAGES:
         stage(session)
@@ -108,6 +131,13 @@ def train(session: nox.Session) -> None:
     """Train with QUANOS on the embedded digits, with its baselines, and attack the result."""
     prepare(session, "sw")
     train_steps(session, session.posargs)
+
+
+@nox.session
+def codesign(session: nox.Session) -> None:
+    """Run the trained network's integers on the array, measure its layers, write the page."""
+    prepare(session, "all")
+    codesign_steps(session, session.posargs)
 
 
 @nox.session
