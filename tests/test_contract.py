@@ -24,6 +24,7 @@ RULES: dict[str, set[str]] = {
         "numpy", "pyosys", "liberty", "lark", "rich", "torch", "distributed",
         "flows", "hw.rtl", "hw.tb.harness",
     },
+    "sw/quanos/brevitas_step.py": {"torch", "brevitas"},  # run in Brevitas' own environment
     "sw/quanos": {
         "numpy", "scipy", "torch", "safetensors", "sklearn", "tyro", "tomli_w", "rich",
         "matplotlib", "onnx",

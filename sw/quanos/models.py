@@ -231,6 +231,15 @@ def build_model(
     return model
 
 
+def vgg_widths(name: str) -> list[int]:
+    """Widths of a VGG's convolutions for images of 32 x 32, 0 for a pooling, in order."""
+    with torch.device("meta"):
+        features = build_model(name, (3, 32, 32), 10).features
+    kinds = (nn.Conv2d, nn.MaxPool2d)
+    layers = [layer for layer in features if isinstance(layer, kinds)]
+    return [layer.out_channels if isinstance(layer, nn.Conv2d) else 0 for layer in layers]
+
+
 def _per_channel(values: Sequence[float] | None, default: list[float]) -> list[float]:
     values = default if values is None else [float(v) for v in values]
     if len(values) != len(default):
