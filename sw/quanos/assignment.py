@@ -47,10 +47,12 @@ def rounds(config: Config) -> range:
 def assign_bits(state: State, config: Config, data: Dataset, table: EnergyTable | None) -> None:
     """Give each layer the bits that policy and budget make of the last measurement.
 
-    A round starts from the bits that are; a shortcut takes those of the layer it feeds.
+    A round starts from the bits that are, or with a limit from k0; a shortcut takes those of the
+    layer it feeds. A measurement of another kind than ANS is kept in the round, as `measured`.
     """
     costs = energy_costs_mj(state.model, data.input_shape, config, table)
     budget = Budget(
+        k0=config.k0,
         start=get_bits(state.model),
         mean_bits=config.mean_bits or None,
         energy_mj=config.energy_mj or None,
@@ -58,8 +60,11 @@ def assign_bits(state: State, config: Config, data: Dataset, table: EnergyTable 
         seed=config.seed,
     )
     feeds, ans = shortcuts(state.model), state.rounds[-1]["ans"]
-    measurement = measured(state.model, ans, data.train, config).without(feeds)
-    bits = resolve_bits(list(ans), assign(config.policy, measurement, budget), feeds)
+    measurement = measured(state.model, ans, data.train, config)
+    if measurement.kind != "ans":
+        state.rounds[-1]["measured"] = measurement.to_json()
+    own = assign(config.policy, measurement.without(feeds), budget)
+    bits = resolve_bits(list(ans), own, feeds)
     set_bits(state.model, bits)
     state.rounds[-1]["bits"] = bits
 

@@ -13,6 +13,7 @@ import tomli_w
 
 from flows.table import SCHEMES
 from quanos.data_formats import DATASETS
+from quanos.measurement import WITH_LOSSES
 from quanos.policies import POLICIES
 
 MACS = ("standard", *SCHEMES)
@@ -143,6 +144,8 @@ class Config:
                 raise ConfigError(f"{name} must not be negative: {getattr(self, name)}.")
         if not 1 <= self.k0 <= 16:
             raise ConfigError(f"k0 must be a whole number of bits from 1 to 16, not {self.k0}.")
+        if self.policy in WITH_LOSSES and not (self.mean_bits or self.energy_mj):
+            raise ConfigError(f"policy {self.policy} needs a budget: mean_bits or energy_mj.")
         if self.mean_bits and self.energy_mj:
             raise ConfigError("mean_bits and energy_mj exclude each other; give one of them.")
         if self.mean_bits and not 1 <= self.mean_bits <= 16:

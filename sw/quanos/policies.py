@@ -109,7 +109,7 @@ def least_loss(measurement: Measurement, budget: Budget) -> Bits:
 def uniform(measurement: Measurement, budget: Budget) -> Bits:
     """The same bits everywhere: the most that the limit has room for, k0 without one."""
     layers = measurement.layers
-    for bits in range(min(budget.k0, MAX_BITS), 1, -1):
+    for bits in range(MAX_BITS if budget.limited else min(budget.k0, MAX_BITS), 1, -1):
         if budget.total(dict.fromkeys(layers, bits)) <= budget.limit:
             return dict.fromkeys(layers, bits)
     return within(dict.fromkeys(layers, 1), budget)
