@@ -27,7 +27,7 @@ RULES: dict[str, set[str]] = {
     "sw/quanos/brevitas_step.py": {"torch", "brevitas"},  # run in Brevitas' own environment
     "sw/quanos": {
         "numpy", "scipy", "torch", "safetensors", "sklearn", "tyro", "tomli_w", "rich",
-        "matplotlib", "onnx",
+        "matplotlib", "onnx", "distributed",
         "quanos", "flows.table",
     },
 }  # fmt: skip

@@ -25,6 +25,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "assign": ("quanos.commands.assign", "Assign", "turn a measurement into bits per layer"),
     "attack": ("quanos.commands.attack", "Attack", "attack a trained network"),
     "energy": ("quanos.commands.energy", "Energy", "energy and memory of a network at given bits"),
+    "sweep": (
+        "quanos.commands.sweep",
+        "Sweep",
+        "compare policies, seeds and budgets; Pareto fronts",
+    ),
     "export": ("quanos.commands.export", "Export", "write a network's integers for the hardware"),
     "report": ("quanos.commands.report", "Report", "write the report of a run"),
 }
