@@ -15,6 +15,7 @@ MACS = [
     MacSpec(w_width=2, a_width=2, guard_bits=2),
     MacSpec(w_width=3, a_width=5, guard_bits=1),
     MacSpec(scheme="dg", w_width=3, a_width=4, guard_bits=2),
+    MacSpec(scheme="dg", w_width=4, a_width=3, guard_bits=2, encoding="booth"),
     MacSpec(scheme="dvafs", w_width=4, a_width=4, min_lane=2, guard_bits=2),
     MacSpec(scheme="dvafs_st", w_width=4, a_width=4, min_lane=2, guard_bits=2),
 ]

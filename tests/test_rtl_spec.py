@@ -122,6 +122,8 @@ BAD_SPECS = [
     ({"w_width": True}, r"w_width .* not True"),
     ({"scheme": "dg", "w_width": 1}, r"w_width .* from 2"),
     ({"guard_bits": 0}, r"guard_bits .* from 1"),
+    ({"encoding": "wallace"}, r"encoding must be one of baugh-wooley, booth, not 'wallace'"),
+    ({"scheme": "dvafs", "encoding": "booth"}, r"reach over the ends of lanes"),
     ({"scheme": "dvafs", "min_lane": 1}, r"min_lane .* from 2"),
     ({"scheme": "dvafs", "w_width": 8, "a_width": 8, "min_lane": 16}, r"larger than the word"),
     ({"scheme": "dvafs", "min_lane": 3}, r"must be a power of two"),

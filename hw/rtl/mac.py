@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.rtl.adder import LaneAdder, at_least, equals
-from hw.rtl.multiplier import Multiplier
+from hw.rtl.booth import create_multiplier
 from hw.rtl.spec import MacSpec
 
 
@@ -92,7 +92,7 @@ class Mac(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lanes = self._decode(m)
-        m.submodules.multiplier = multiplier = Multiplier(self.spec)
+        m.submodules.multiplier = multiplier = create_multiplier(self.spec)
         w, a = (self._operand(m, name, lanes) for name in ("w", "a"))
         product = Signal.like(multiplier.p, name="product")
         clears = Signal(2)

@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.rtl.adder import LaneAdder
-from hw.rtl.multiplier import Multiplier
+from hw.rtl.booth import create_multiplier
 from hw.rtl.spec import MacSpec
 
 
@@ -63,7 +63,7 @@ class ProcessingElement(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         self._pass_on(m)
-        m.submodules.multiplier = multiplier = Multiplier(self.spec)
+        m.submodules.multiplier = multiplier = create_multiplier(self.spec)
         product = Signal.like(multiplier.p, reset_less=True)
         lanes = Signal(len(self.spec.lane_counts), name="product_lanes", reset_less=True)
         with m.If(self.en):

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 SCHEMES = ("fixed", "dg", "dvafs", "dvafs_st")
+ENCODINGS = ("baugh-wooley", "booth")
 MAX_WIDTH = 32
 MAX_SIDE = 32  # elements along a side of the array
 MAX_K = 2**16
@@ -64,7 +65,8 @@ class MacSpec:
     `fixed` is built for exactly `w_width` x `a_width` bits. `dg` holds the LSBs of both operands at
     zero. `dvafs` splits the array into lanes of `w_width`, half of it, ... `min_lane` bits with an
     accumulator each; `dvafs_st` adds the lanes' products together. `guard_bits` are the bits of an
-    accumulator above its product; it wraps around modulo its width.
+    accumulator above its product; it wraps around modulo its width. `encoding` is that of the
+    partial products, of whole words `booth` as well.
 
     Raises ValueError, before anything is elaborated, for what cannot be built.
     """
@@ -74,6 +76,7 @@ class MacSpec:
     a_width: int = 16
     min_lane: int = 4
     guard_bits: int = 8
+    encoding: str = "baugh-wooley"
 
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
@@ -82,6 +85,15 @@ class MacSpec:
         _check_int("w_width", self.w_width, low, MAX_WIDTH)
         _check_int("a_width", self.a_width, low, MAX_WIDTH)
         _check_int("guard_bits", self.guard_bits, 1, 32)
+        if self.encoding not in ENCODINGS:
+            raise ValueError(
+                f"encoding must be one of {', '.join(ENCODINGS)}, not {self.encoding!r}."
+            )
+        if self.subword and self.encoding == "booth":
+            raise ValueError(
+                f"Booth's digits reach over the ends of lanes; scheme {self.scheme} takes the "
+                f"encoding baugh-wooley only."
+            )
         if self.subword:
             self._check_lanes()
 
@@ -114,13 +126,14 @@ class MacSpec:
     @property
     def name(self) -> str:
         """Name of the Verilog top, e.g. mac_dg_16, mac_dvafs_16 or mac_fixed_w5a5."""
+        booth = "_booth" if self.encoding == "booth" else ""
         if self.scheme == "fixed":
-            return f"mac_fixed_w{self.w_width}a{self.a_width}"
+            return f"mac_fixed_w{self.w_width}a{self.a_width}{booth}"
         size = (
             f"{self.w_width}" if self.w_width == self.a_width else f"w{self.w_width}a{self.a_width}"
         )
         lane = f"_lane{self.min_lane}" if self.subword and self.min_lane != 4 else ""
-        return f"mac_{self.scheme}_{size}{lane}"
+        return f"mac_{self.scheme}_{size}{lane}{booth}"
 
     @cached_property
     def lane_counts(self) -> tuple[int, ...]:
@@ -351,6 +364,7 @@ class ArraySpec:
     columns: int = 8
     k_max: int = 4608  # 512 channels x 3 x 3
     depth: int = 64
+    encoding: str = "baugh-wooley"
 
     def __post_init__(self) -> None:
         _check_int("rows", self.rows, 1, MAX_SIDE)
@@ -368,6 +382,7 @@ class ArraySpec:
             a_width=self.a_width,
             min_lane=self.min_lane,
             guard_bits=max((self.k_max - 1).bit_length(), 1),
+            encoding=self.encoding,
         )
 
     @property

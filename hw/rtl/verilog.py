@@ -31,9 +31,10 @@ from amaranth.lib import wiring
 
 from hw.rtl.mac import Mac
 from hw.rtl.pe import ProcessingElement, element_ports
-from hw.rtl.spec import SCHEMES, ArraySpec, MacSpec
+from hw.rtl.spec import ENCODINGS, SCHEMES, ArraySpec, MacSpec
 from hw.rtl.systolic_array import SystolicArray
 
+COMMON = ("scheme", "w_width", "a_width", "min_lane", "encoding")
 ARRAY_OPTIONS = {
     "rows": "rows of an array (8)",
     "columns": "columns of an array (8)",
@@ -163,7 +164,7 @@ def read_spec(path: Path | str) -> MacSpec:
 def chosen_spec(args: argparse.Namespace) -> MacSpec | ArraySpec:
     """The MAC, or, where an option of arrays is given, the array that the options describe."""
     given = {name: value for name, value in vars(args).items() if value is not None}
-    common = {name: given[name] for name in ("scheme", "w_width", "a_width", "min_lane")}
+    common = {name: given[name] for name in COMMON}
     guard = {name: given[name] for name in ("guard_bits",) if name in given}
     array = {name: given[name] for name in ARRAY_OPTIONS if name in given}
     if array and guard:
@@ -186,6 +187,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--guard-bits", type=int, metavar="BITS", help="of a MAC, above the product (8)"
+    )
+    parser.add_argument(
+        "--encoding", default=ENCODINGS[0], help=f"of partial products: {', '.join(ENCODINGS)}"
     )
     for name, what in ARRAY_OPTIONS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=what)
