@@ -4,8 +4,11 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
+from threading import Thread
 
+import numpy as np
 import pytest
 
 from hw.rtl.multiplier import Multiplier
@@ -13,6 +16,7 @@ from hw.rtl.spec import MacSpec
 from hw.rtl.verilog import default_specs, emit, write
 from hw.tb import simulator
 from hw.tb.harness import main
+from hw.tb.sequences import sequences
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = MacSpec(scheme="dvafs", w_width=4, a_width=4, min_lane=2, guard_bits=2)
@@ -99,3 +103,52 @@ def test_default_specs_are_the_energy_tables():
     names = [spec.name for spec in default_specs()]
     assert names[-3:] == ["mac_dg_16", "mac_dvafs_16", "mac_dvafs_st_16"]
     assert names[:-3] == [f"mac_fixed_w{k}a{k}" for k in range(1, 17)]
+
+
+def test_a_second_bench_waits_for_the_first(tmp_path, capsys):
+    order = []
+
+    def second():
+        with simulator.locked(tmp_path):
+            order.append("second")
+
+    with simulator.locked(tmp_path):
+        thread = Thread(target=second)
+        thread.start()
+        while "another bench is using" not in capsys.readouterr().out:
+            time.sleep(0.01)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_an_interrupted_build_is_made_anew(tmp_path, monkeypatch):
+    """A build that ends early leaves a folder that the next run does not take for a simulator."""
+    started = []
+
+    class Runner:
+        def build(self, *, build_dir, **_):
+            started.append(build_dir)
+            (build_dir / "bench").touch()
+            if len(started) == 1:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(simulator, "_runner", Runner)
+    with pytest.raises(KeyboardInterrupt):
+        simulator.build("module bench; endmodule", [], tmp_path)
+    for _ in range(2):
+        place = simulator.build("module bench; endmodule", [], tmp_path)
+    assert started == [place, place]  # the third run took the second's build
+
+
+def test_int64_is_the_golden_models_arithmetic(monkeypatch):
+    """The same accumulators as in Python's integers, wrapped around and negative ones too."""
+    spec = MacSpec(scheme="dvafs", guard_bits=1)
+    for mode in (spec.mode(16, 16, True), spec.mode(3, 4), spec.mode(8, 8, True)):
+        for sequence in sequences(spec, mode, 200, seed=2):
+            fast = sequence.head(600).golden(spec)
+            with monkeypatch.context() as patch:
+                patch.setattr("hw.rtl.spec.EXACT_BITS", 0)
+                slow = sequence.head(600).golden(spec)
+            assert (fast.dtype, slow.dtype) == (np.int64, object)
+            assert fast.tolist() == slow.tolist()

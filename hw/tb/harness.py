@@ -32,6 +32,7 @@ JOBS = 2
 
 
 MAC_BENCH = "hw.tb.mac_tb"
+MUTANTS_BENCH = "hw.tb.mutation_tb"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +164,33 @@ def run(
             print(f"{outcome.name}: {'FAILED' if outcome.errors else 'passed'}, "
                   f"{outcome.vectors} vectors, {outcome.seconds:.1f} s", flush=True)  # fmt: skip
     return [outcomes[design.spec.name] for design in designs]
+
+
+def run_mutants(
+    design: Design, mutants: Sequence[int], build: Path, *, vectors: int, seed: int
+) -> dict[int, str]:
+    """Run hw.tb.mutation_tb on the mutants that `design` holds, by its port `mutant`.
+
+    Returns every mutant's first mismatch, a sentence, empty where it survives. Raises ValueError
+    where the circuit without a mutation fails.
+    """
+    simulator.prepare()
+    found: dict[int, str] = {}
+    with simulator.locked(build), ThreadPoolExecutor(JOBS) as pool:
+        place = build_simulator([design], build, mutant_bits=max(mutants).bit_length())
+        name = f"{design.spec.name}-mutants"
+        tasks = [
+            pool.submit(
+                simulate, place, 0, design, vectors=vectors, seed=seed, module=MUTANTS_BENCH,
+                task={"name": f"{name}-{n}", "mutants": list(mutants[n::JOBS])},
+            )
+            for n in range(JOBS)
+        ]  # fmt: skip
+        for told in [task.result() for task in tasks]:
+            if told["error"]:
+                raise ValueError(told["error"])
+            found |= {int(number): text for number, text in told["found"].items()}
+    return found
 
 
 def build_simulator(

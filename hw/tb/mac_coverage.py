@@ -10,7 +10,6 @@ from hw.tb.coverage_grid import Grid, Summary
 from hw.tb.sequences import (
     ACTIONS,
     CORNERS,
-    EXHAUSTIVE_BITS,
     RUN_LENGTH,
     Sequence,
     all_modes,
@@ -37,7 +36,7 @@ class MacCoverage:
         self.rows, names = _rows(modes)
         self.narrow_rows, narrow_names = _rows(narrow)
         bits = max((max(m.w_bits, m.a_bits) for m in narrow), default=0)
-        order = list(range(1 << min(bits, EXHAUSTIVE_BITS))) if narrow else []
+        order = range(max(1 << bits, 3)) if narrow else ()  # one bit has the codes -1 and 1
         self.corners = Grid(
             "corners",
             {"mode": names, "w": CORNERS, "a": CORNERS, "after": ACTIONS, "action": ACTIONS},

@@ -11,7 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import cocotb
+import numpy as np
 from cocotb.triggers import RisingEdge, Timer
+from numpy.typing import NDArray
 
 from hw.rtl.spec import MacSpec
 from hw.tb.drivers import Checker, Driver, Files, Monitor
@@ -34,18 +36,28 @@ class Testbench:
 
     async def run(self, batch: list[Sequence]) -> None:
         """Simulate and check the sequences of `batch`; raises MismatchError."""
-        records = [self.driver.records(sequence, len(self.dut.data)) for sequence in batch]
+        records = self.records(batch)
+        for sequence, got in zip(batch, await self.apply(batch, records), strict=True):
+            self.checker.check(sequence, got)
+
+    def records(self, batch: list[Sequence]) -> list[NDArray]:
+        """Each sequence's stimulus."""
+        return [self.driver.records(sequence, len(self.dut.data)) for sequence in batch]
+
+    async def apply(self, batch: list[Sequence], records: list[NDArray]) -> list[NDArray]:
+        """Simulate the records; returns each sequence's accumulators."""
         with self.files.stimulus.open("wb") as file:
             file.writelines(record.tobytes() for record in records)
         began = time.perf_counter()
         await self._simulate()
         self.simulation_s += time.perf_counter() - began
-        results, at = self.files.results(len(self.dut.acc)), 0
-        for sequence, record in zip(batch, records, strict=True):
-            got = self.monitor.accumulators(results[at : at + len(record)], sequence.mode)
-            self.checker.check(sequence, got)
-            at += len(record)
-            self.vectors += len(sequence)
+        self.vectors += sum(map(len, batch))
+        ends = np.cumsum([len(record) for record in records])
+        results = np.split(self.files.results(len(self.dut.acc)), ends[:-1])
+        return [
+            self.monitor.accumulators(result, sequence.mode)
+            for result, sequence in zip(results, batch, strict=True)
+        ]
 
     async def _simulate(self) -> None:
         self.dut.chosen.value = self.design
@@ -82,8 +94,9 @@ async def every_mode(dut):
             for sequence in batch:
                 coverage.sample(sequence)
         outcome["coverage"] = [asdict(summary) for summary in coverage.summaries()]
-    except AssertionError as error:
-        outcome["error"] = str(error)
+    except Exception as error:
+        kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+        outcome["error"] = f"{kind}{error}"
         raise
     finally:
         outcome |= {"vectors": bench.vectors, "simulation_s": bench.simulation_s}
