@@ -43,6 +43,17 @@ def synth_steps(session: nox.Session, options: Sequence[str] = ()) -> None:
     )  # fmt: skip
 
 
+def netlist_steps(session: nox.Session) -> None:
+    """The MACs' bench on the netlists, and what the bench is worth: mutants of the netlists."""
+    places = ("--rtl", f"{BUILD / 'rtl'}", "--build", f"{BUILD / 'sim'}")
+    netlists = f"{BUILD / 'synth'}"
+    session.run("python", "-m", "hw.tb.harness", *places, "--netlists", netlists)
+    session.run(
+        "python", "-m", "flows.mutate", *places, "--synth", netlists,
+        "--out", f"{BUILD / 'mutants'}",
+    )  # fmt: skip
+
+
 def energy_steps(session: nox.Session, options: Sequence[str] = ()) -> None:
     session.run(
         "python", "-m", "flows.measure", "--rtl", f"{BUILD / 'rtl'}",
@@ -104,9 +115,11 @@ def main(session: nox.Session) -> None:
 
 @nox.session
 def rtl(session: nox.Session) -> None:
-    """Elaborate the hardware and test it with cocotb."""
-    prepare(session, "hw")
+    """Elaborate the hardware, test it and its netlists with cocotb, and test the bench."""
+    prepare(session, "hw,flows")
     rtl_steps(session, session.posargs)
+    synth_steps(session)
+    netlist_steps(session)
 
 
 @nox.session
