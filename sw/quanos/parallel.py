@@ -3,7 +3,8 @@
 Under torchrun the batch size is that of all processes together, and the result is that of one
 process up to rounding: process r takes the r-th stretch of each batch, batch norm uses the
 statistics of the whole batch, and the range of activations is the one that process 0 sees, which
-looks at the batch's first images in either case. Process 0 alone senses, evaluates and writes.
+looks at the batch's first 32 images in either case (so give each process as many at least).
+Process 0 alone senses, evaluates and writes.
 """
 
 from __future__ import annotations

@@ -70,7 +70,8 @@ class Trainer:
         self.board = Board(self.folder, state.epoch, wanted=wanted)
         forward = self._forward(state)
         with Progress(label, config.epochs * images, quiet=not self.group.lead) as progress:
-            progress.advance(state.epoch * images + state.step * config.batch_size)
+            steps = steps_per_epoch(self.data.train, config)
+            progress.advance(state.epoch * images + state.step * images // steps)
             while state.epoch < config.epochs:
                 metric = self._epoch(state, forward, progress)
                 if self._undone(state, metric, progress):
@@ -90,7 +91,7 @@ class Trainer:
         """The rest of an epoch; what goes into `metrics.jsonl`."""
         config, split = self.config, self.data.train
         state.model.train()
-        steps = math.ceil(len(split) / config.batch_size)
+        steps = steps_per_epoch(split, config)
         loss_sum, right = state.partial or _no_sums(split.device)
         start, first, shown = time.perf_counter(), state.step, 0.0
         for images, labels, total, generator in self._batches(state):
@@ -109,14 +110,14 @@ class Trainer:
             now = time.perf_counter()
             if now - shown >= SHOWN_EVERY and progress.live:
                 shown = now
-                seen = min(state.step * config.batch_size, len(split)) // self.group.size
-                speed = (state.step - first) * config.batch_size / (now - start)
+                seen = state.step * len(split) // (steps * self.group.size)
+                speed = (state.step - first) * len(split) / steps / (now - start)
                 progress.show(_standing(state, loss_sum, right, seen, speed))
             if state.step < steps:
                 state.partial = loss_sum, right
                 self._maybe_stop(state)
         seconds = time.perf_counter() - start
-        done = len(split) - first * config.batch_size
+        done = len(split) * (steps - first) / steps
         loss_mean = self.group.sum(loss_sum).item() / len(split)
         self._check(state, loss_mean)
         metric = {
@@ -169,7 +170,7 @@ class Trainer:
             raise Paused(self._where(state))
 
     def _where(self, state: State) -> str:
-        steps = math.ceil(len(self.data.train) / self.config.batch_size)
+        steps = steps_per_epoch(self.data.train, self.config)
         return (
             f"{self.folder} stands in epoch {state.epoch + 1} of {self.config.epochs}, "
             f"after step {state.step} of {steps}"
@@ -262,6 +263,11 @@ def train(
     """
     data = data.to(device(config))
     group = parallel.group(config.device)
+    if min(config.batch_size, len(data.train)) < 2 * group.size:
+        raise ValueError(
+            f"{group.size} processes cannot share batches of {config.batch_size} out of "
+            f"{len(data.train)} images; start fewer, or raise --batch-size."
+        )
     state = _restore(config, data, folder, warm, group, table)
     return Trainer(config, data, folder, sitting or Slice(), group, table).run(state, label)
 
@@ -311,21 +317,25 @@ def _standing(state: State, loss: Tensor, right: Tensor, seen: int, speed: float
     )
 
 
+def steps_per_epoch(split: Split, config: Config) -> int:
+    """Batches an epoch: all of nearly the same size, so that no small one upsets batch norm."""
+    return max(1, round(len(split) / config.batch_size))
+
+
 def training_batches(
     split: Split, config: Config, epoch: int, *, first: int = 0, group: Group | None = None
 ) -> Iterator[tuple[Tensor, Tensor, int, torch.Generator]]:
     """Shuffled, shifted and mirrored batches from step `first` on, the same for the same place.
 
     Yields a process's images and labels, the size of the whole batch, and a generator for further
-    draws, which are each process's own. A last batch with fewer than two images a process is left
-    out: batch norm has no variance of one 1x1 activation.
+    draws, which are each process's own.
     """
     group = group or Group()
     generator = torch.Generator().manual_seed(derive_seed(config.seed, "order", epoch))
     order = torch.randperm(len(split), generator=generator).to(split.device)
-    steps = math.ceil(len(split) / config.batch_size)
-    for step, index in enumerate(torch.split(order, config.batch_size)):
-        if step < first or (len(index) < 2 * group.size and step > 0):
+    steps = steps_per_epoch(split, config)
+    for step, index in enumerate(torch.tensor_split(order, steps)):
+        if step < first:
             continue
         number = epoch * steps + step
         generator.manual_seed(derive_seed(config.seed, "batch", number))
