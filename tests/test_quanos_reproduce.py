@@ -182,7 +182,7 @@ def test_a_run_fills_its_place(tmp_path, small_cifar) -> None:
     assert f"{100 * columns['5']['clean_accuracy']:.2f}" in section
     assert "| 1 | has run |" in text
     drawn = sorted((tmp_path / "results").glob("*.svg"))
-    assert len(drawn) == 7
+    assert len(drawn) == 9
     for path in drawn:
         assert xml.etree.ElementTree.parse(path).getroot().tag.endswith("svg")
         assert f"results/{path.name}" in text

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from flows.table import EnergyTable
+from quanos.ablation import ablate
+from quanos.checkpoint import load_network
+from quanos.config import Config
+from quanos.data import load_dataset
 from quanos.data_formats import DataError
 from quanos.experiment import run_experiment
 from quanos.parallel import group
 from quanos.reproduce import record
 from quanos.reproduce.plans import SMOKE_IMAGES, Experiment
-from quanos.run import SUMMARY
+from quanos.run import SUMMARY, write_json
 from quanos.slices import Slice
+from quanos.state import device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,4 +67,18 @@ class Driver:
                 limit=SMOKE_IMAGES if self.smoke else 0,
             )
         if group(config.device).lead:
+            if "16" in config.baselines:
+                ablation(folder, config)
             record.merge(self.results, experiment, self.scale, seed, folder)
+
+
+def ablation(folder: Path, config: Config) -> None:
+    """Figure 1(b) for the 16-bit network of a run, into its folder unless it is there."""
+    path = folder / record.ABLATION
+    if path.exists():
+        return
+    place = device(config)
+    model = load_network(folder / "16")[0].to(place)
+    data = load_dataset(config.dataset, config.data_path).to(place)
+    rows = ablate(model, data.test.first(config.attack_images or 1000).batches(256))
+    write_json(path, {"rows": [asdict(row) for row in rows]})

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from flows.table import EnergyTable
+from quanos.ablation import Ablation
 from quanos.paper import TABLE_II_III, TABLE_IV, TABLE_V_VI, TABLE_VII, HardenedRow, PaperTable
 from quanos.reproduce import drawings, record, tables
 from quanos.reproduce.audit import NOTES, replay
 from quanos.reproduce.plans import Experiment, experiments
 from quanos.reproduce.policies_page import write_policies
 from quanos.run import write_text
+from quanos.sense_figures import ablation_figure
 
 RECORDED = ("full", "fast")
 """Scales that fill the paper's own tables, the better one first."""
@@ -153,10 +155,9 @@ def _figures(results: Path, figures: Figures) -> Iterator[str]:
         yield waiting("vgg19-cifar10")
     else:
         yield from _network_figures(figures, "figure3", found[1], ("16", "5", "quanos"))
-    yield (
-        "### Figure 1(b): accuracy under attack as units of a layer are clamped\n\n*Waiting* for "
-        "the run of `vgg19-cifar10`."
-    )
+    yield "### Figure 1(b): accuracy under attack as units of a layer are clamped"
+    ablated = rows_of_ablation(results, "vgg19-cifar10")
+    yield ablation(figures, "figure1b", ablated) if ablated else waiting("vgg19-cifar10")
     yield "### Figure 1(d): energy per MAC against precision"
     title = "Figure 1(d)"
     yield figures.show("figure1d", title, drawings.energy_per_mac(EnergyTable.load()))
@@ -166,6 +167,18 @@ def _figures(results: Path, figures: Figures) -> Iterator[str]:
         yield waiting("resnet18-cifar100")
     else:
         yield from _network_figures(figures, "figure4", found[1], ("16", "8", "4", "quanos"))
+
+
+def rows_of_ablation(results: Path, name: str) -> list[dict[str, Any]]:
+    """The ablation of the run that fills the paper's tables; empty where there is none."""
+    found = best(results, name)
+    return record.runs(results, name)[found[0]].get("ablation", []) if found else []
+
+
+def ablation(figures: Figures, name: str, rows: list[dict[str, Any]]) -> str:
+    """Figure 1(b) from the rows of an ablation."""
+    drawing = ablation_figure([Ablation(**row) for row in rows])
+    return figures.show(name, "Accuracy under attack with half of a layer's units clamped", drawing)
 
 
 def _network_figures(
@@ -208,6 +221,8 @@ def _small(results: Path, figures: Figures, plans: dict[str, Experiment]) -> Ite
                 + tables.networks(summary)
             )
             yield from _network_figures(figures, f"cpu-{name}", summary, ("16", "mean", "quanos"))
+            if run.get("ablation"):
+                yield ablation(figures, f"cpu-{name}-ablation", run["ablation"])
 
 
 def _beyond(results: Path, plans: dict[str, Experiment]) -> Iterator[str]:

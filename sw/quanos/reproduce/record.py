@@ -1,7 +1,8 @@
 """Results that are kept: one JSON per experiment, into which every finished run is merged.
 
 `{schema, experiment, title, runs}`, where `runs` has an entry per `SCALE/SEED`: the summary of the
-run (see `quanos.experiment`) with the command, commit, device, versions and times that it took.
+run (see `quanos.experiment`) with the command, commit, device, versions and times that it took,
+and the ablation of the 16-bit network's units (see `quanos.ablation`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from quanos.reproduce.plans import Experiment
 from quanos.run import METRICS, write_json
 
 SCHEMA = "quanos.results/1"
+ABLATION = "ablation.json"
 KEPT = ("command", "commit", "device", "versions", "started", "finished")
 
 
@@ -27,7 +29,9 @@ def merge(results: Path, experiment: Experiment, scale: str, seed: int, run: Pat
     origin = json.loads((run / "run.json").read_text(encoding="utf-8"))
     summary["seconds"]["train"] = train_seconds(run)  # over all slices
     kept = {key: origin.get(key) for key in KEPT}
-    content["runs"][f"{scale}/{seed}"] = {**kept, "summary": summary}
+    ablated = run / ABLATION
+    rows = json.loads(ablated.read_text(encoding="utf-8"))["rows"] if ablated.exists() else []
+    content["runs"][f"{scale}/{seed}"] = {**kept, "summary": summary, "ablation": rows}
     content["runs"] = dict(sorted(content["runs"].items()))
     results.mkdir(parents=True, exist_ok=True)
     write_json(path, content)
