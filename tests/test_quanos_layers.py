@@ -1,5 +1,6 @@
 """Quantized layers and `quantize` on models of any shape."""
 
+import copy
 import warnings
 from collections.abc import Callable
 
@@ -11,6 +12,8 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from quanos.ans import activations
+from quanos.energy import layer_shapes
 from quanos.layers import (
     get_bits,
     layer_codes,
@@ -347,6 +350,100 @@ def test_models_nobody_planned_for_train_one_step(
     assert torch.isfinite(loss)
     assert len(quantized_layers(model)) == len(channels)
     assert all(layer.weight.grad is not None for layer in quantized_layers(model).values())
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler's own, about its own code
+@pytest.mark.parametrize("quantizer", QUANTIZERS)
+def test_a_quantized_model_compiles_to_one_graph(quantizer: str) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(324, 2))
+    model = quantize(net, 4, quantizer=quantizer, classifier=True)
+    model(image())  # the first batch decides on signed codes
+    twin = copy.deepcopy(model)
+    compiled = torch.compile(twin, backend="aot_eager", fullgraph=True)
+    for bits in (4, 1):
+        set_bits(model, bits)
+        set_bits(twin, bits)
+        outputs = [one(image(1)) for one in (model, compiled)]
+        assert torch.allclose(*outputs)
+        for out in outputs:
+            out.square().sum().backward()
+    for mine, other in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.allclose(mine.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
+OPERATIONS = st.sampled_from(
+    ["conv", "grouped", "depthwise", "dilated", "strided", "norm", "relu", "cat", "add", "shortcut"]
+)
+
+
+class Unplanned(nn.Module):
+    """A network of operations drawn by chance, all with functional glue."""
+
+    def __init__(self, operations: list[str], width: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.operations = operations
+        self.layers = nn.ModuleList([nn.Conv2d(3, width, 3, padding=1)])
+        for operation in operations:
+            self.layers.append(self._layer(operation, width))
+        self.hidden = nn.Linear(width, 5)
+        self.out = nn.Linear(5, 3)
+
+    def _layer(self, operation: str, width: int) -> nn.Module:
+        made = {
+            "grouped": lambda: nn.Conv2d(width, width, 3, padding=1, groups=2),
+            "depthwise": lambda: nn.Conv2d(width, width, 3, padding="same", groups=width),
+            "dilated": lambda: nn.Conv2d(width, width, 3, padding=2, dilation=2),
+            "strided": lambda: nn.Conv2d(width, width, (3, 1), stride=(2, 1), padding=1),
+            "norm": lambda: nn.BatchNorm2d(width),
+            "relu": nn.Identity,
+            "cat": lambda: nn.Conv2d(2 * width, width, 1, bias=False),
+        }
+        return made.get(operation, lambda: nn.Conv2d(width, width, 1))()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.layers[0](x))
+        for operation, layer in zip(self.operations, list(self.layers)[1:], strict=True):
+            if operation == "relu":
+                x = x.relu()
+            elif operation == "cat":
+                x = layer(torch.cat([x, x * 0.5], 1))
+            elif operation in ("add", "shortcut"):
+                x = x + layer(x)
+            else:
+                x = layer(x)
+        x = torch.relu(self.hidden(x.mean((2, 3))))
+        out: torch.Tensor = self.out(x)
+        return out
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    operations=st.lists(OPERATIONS, max_size=6),
+    half=st.integers(1, 3),
+    bits=st.integers(1, 16),
+    quantizer=st.sampled_from(sorted(QUANTIZERS)),
+)
+def test_networks_drawn_by_chance_go_all_the_way(operations, half, bits, quantizer) -> None:
+    net, images = Unplanned(operations, 2 * half), torch.rand(4, 3, 12, 12)
+    model = quantize(net, bits, quantizer=quantizer, example=images)
+    names = [n for n, m in net.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert list(get_bits(model)) == [name for name in names if name != "out"]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    for width in (bits, 17 - bits):
+        set_bits(model, width)
+        optimizer.zero_grad()
+        model(images).square().sum().backward()
+        optimizer.step()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    shapes = {shape.name: shape for shape in layer_shapes(model, images.shape[1:])}
+    codes = model_codes(model, images)
+    assert set(shapes) == set(codes) == set(get_bits(model))
+    for name, row in codes.items():  # structure may not know better than the data, but never less
+        assert shapes[name].signed or not row["a_signed"]
+    ans = activations(model, images)
+    assert set(ans) == set(get_bits(model))
 
 
 def test_shortcuts_follow_the_layer_they_feed() -> None:

@@ -12,6 +12,7 @@ from quanos.lsq import unit
 from quanos.quantizer import (
     ActivationQuantizer,
     WeightQuantizer,
+    find_optimal_clip,
     identity_gradients,
     optimal_clip,
     unquantized,
@@ -221,6 +222,12 @@ def test_the_optimal_clip_beats_its_neighbours(top: int) -> None:
 
     clip = optimal_clip(top)
     assert error(clip) < min(error(0.9 * clip), error(1.1 * clip))
+
+
+def test_the_table_of_clips_holds_what_the_search_finds() -> None:
+    for bits in (1, 2, 5, 11, 16):
+        top = 2**bits - 1
+        assert optimal_clip(top) == pytest.approx(find_optimal_clip(top), rel=1e-9)
 
 
 @settings(max_examples=50, deadline=None)
