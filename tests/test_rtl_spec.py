@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hw.rtl.spec import MacSpec
+from hw.rtl.spec import ArraySpec, MacSpec
 
 SPECS = [
     MacSpec(w_width=1, a_width=1),
@@ -112,6 +112,40 @@ def test_one_bit_codes_are_plus_and_minus_one():
     w, a = spec.pack([[1], [-1]], [[-1], [1]], mode)
     assert (w.tolist(), a.tolist()) == ([0, 8], [8, 0])
     assert spec.compute([[1], [-1]], [[-1], [-1]], mode, [1, 1]).tolist() == [[-16], [16]]
+
+
+def extremes(mode):
+    """The pairs of codes whose products are the lowest and the highest."""
+    pairs = [(w, a) for w in mode.w_range() for a in mode.a_range()]
+    return min(pairs, key=lambda p: p[0] * p[1]), max(pairs, key=lambda p: p[0] * p[1])
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda s: s.name)
+def test_the_longest_sum_is_exact_and_no_sum_twice_as_long(spec):
+    overflows = 0
+    for mode in spec.modes():
+        for w, a in extremes(mode):
+            count = 2 * spec.longest_sum + 1
+            pairs = [[[code] * mode.lanes] * count for code in (w, a)]
+            got = spec.compute(*pairs, mode)[:, 0].tolist()
+            each = w * a << spec.shift(mode)
+            each *= mode.lanes if spec.scheme == "dvafs_st" else 1
+            exact = [each * (n + 1) for n in range(count)]
+            assert got[: spec.longest_sum] == exact[: spec.longest_sum], mode
+            overflows += got != exact
+    assert overflows or spec.w_width == 1  # one bit leaves room in its lane of two
+
+
+@pytest.mark.parametrize("scheme", ["fixed", "dg", "dvafs", "dvafs_st"])
+@pytest.mark.parametrize("k", [1, 4608, 2**16])
+def test_an_arrays_accumulators_hold_its_longest_sum(scheme, k):
+    """At 16 bits and below; lanes summed together add k products in k / lanes words."""
+    array = ArraySpec(scheme=scheme, k_max=k)
+    for mode in array.mac.modes():
+        half = 1 << (array.mac.acc_bits(mode.lanes) - 1)
+        for w, a in extremes(mode):
+            assert -half <= k * (w * a << array.mac.shift(mode)) < half, mode
+    assert array.mac.longest_sum >= k
 
 
 BAD_SPECS = [

@@ -148,6 +148,11 @@ class MacSpec:
         return self.lane_counts[-1]
 
     @property
+    def longest_sum(self) -> int:
+        """How many products of any operands an accumulator adds without overflow."""
+        return 1 << self.guard_bits
+
+    @property
     def latency(self) -> int:
         """Clock edges from operands at the ports to the accumulator: gate, product, sum."""
         return 3
