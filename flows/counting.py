@@ -50,12 +50,17 @@ def tallies(phases: int, nets: int) -> Tally:
 
 
 class Counter:
-    """A plan ready to run on blocks of 8 words."""
+    """A plan ready to run on blocks of 8 words; `place` says where a source's words are in arrays
+    of them (default: in the order of the plan). `ones` are the nets that stay 1."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, place: Mapping[int, int] | None = None) -> None:
         self.plan = plan
         self.nets = len(plan.circuit.netlist.nets)
-        self.source_nets = np.array([net for net, _, _ in plan.sources], np.int32)
+        nets = [net for net, _, _ in plan.sources]
+        self.source_nets = np.array(nets, np.int32)
+        found = range(len(nets)) if place is None else [place[net] for net in nets]
+        self._index = np.array(found, np.int32)
+        self.ones = [net for net, value in plan.static.items() if value]
         # All of the library's functions, so that one build does for all netlists.
         self._library = kernel.load(plan.circuit.functions)
         self._number = {text: i for i, text in enumerate(plan.circuit.functions)}
@@ -81,11 +86,10 @@ class Counter:
                 ends[k, i, :, :size] = values[net].reshape(batches, size)
         masks[:, :size] = ONES
         counts = np.empty((batches, self.nets, 4), np.int64)
-        index = np.arange(len(self.source_nets), dtype=np.int32)
         for batch in range(batches):
             tally = tallies(1, self.nets)
             start, end, mask = map(kernel.aligned, (*ends[:, :, batch], masks[batch]))
-            self.add(start, end, index, blocks, mask, 0, tally)
+            self.add(start, end, blocks, mask, 0, tally)
             counts[batch] = tally[0].sum(2)
         return counts
 
@@ -93,23 +97,26 @@ class Counter:
         self,
         initial: Words,
         final: Words,
-        index: NDArray[np.int32],
         stride: int,
         masks: Words,
         phase: int,
         tally: Tally,
     ) -> None:
-        """Count words `initial[index[i]]` and `final[index[i]]` of every source i, arrays of shape
-        (any, stride, 8), where `masks`, (blocks, 8), is one; block b of them adds to
-        `tally[(phase + b) % phases]`."""
+        """Count the sources' words in `initial` and `final`, both (any, stride, 8), where `masks`,
+        (blocks, 8), is one; block b of them adds to `tally[(phase + b) % phases]`."""
         words = (initial, final, len(masks), stride, masks, phase, len(tally), self.nets)
         if self._zero:
-            sources = (self.source_nets, index, len(index))
+            sources = (self.source_nets, self._index, len(self._index))
             gates = (self._runs, len(self._runs), self._gates)
             kernel.call(self._library.settle, *gates, *sources, *words, self._ends, tally)
         else:
-            tasks = (self._sources, index, len(index), self._tasks, len(self._tasks))
-            rooms = (self._arena, self._scratch, len(self._scratch) // 3, self._waves)
+            tasks = (self._sources, self._index, len(self._index), self._tasks, len(self._tasks))
+            rooms = (
+                self._arena,
+                self._scratch,
+                len(self._scratch) // (2 * kernel.SIDE),
+                self._waves,
+            )
             kernel.call(self._library.simulate, *tasks, *words, *rooms, tally)
 
     def _levels(self) -> Iterator[tuple[int, int, int, tuple[int, ...]]]:
@@ -143,7 +150,8 @@ class Counter:
                     arena.give(place[used], plan.windows[used].rows)
             if readers[net] == 0:
                 arena.give(place[net], rows)
-        self._arena, self._scratch = kernel.rows(arena.size), kernel.rows(3 * room)
+        self._arena = kernel.rows(kernel.SIDE * arena.size)
+        self._scratch = kernel.rows(2 * kernel.SIDE * room)
         self._waves = np.zeros(self.nets, WAVE)
 
     def _fill(self, entry: np.void, task: Task, place: int) -> None:

@@ -16,7 +16,7 @@ from flows.boolean import Function
 from flows.circuit import Circuit
 from flows.console import FlowError
 from flows.counting import runs
-from flows.kernel import BLOCKS, PINS
+from flows.kernel import PINS, Buffers
 from flows.netlist import ONE, ZERO
 from flows.waveform import ONES, Words
 
@@ -42,6 +42,7 @@ class Cycles:
     def __init__(self, circuit: Circuit) -> None:
         self.circuit = circuit
         self.nets = (*circuit.sources, *circuit.clocks)
+        self.place = {net: i for i, net in enumerate(self.nets)}
         self._library = kernel.load(circuit.functions)
         self._number = {text: i for i, text in enumerate(circuit.functions)}
         self._row = {ZERO: 0, ONE: 1}
@@ -56,32 +57,31 @@ class Cycles:
         self._clocks = np.array([self._clock(net) for net in circuit.clocks], CLOCK)
         self._alarms = np.array(self._alarm_rows(), np.int32)
         self._runs, self._gates = runs(self._nodes)
+        self._initial = np.zeros((self._size, 1), np.uint64)
+        ones = [row for row, value in self._constants.items() if value]
+        ones += [self._state(i) + 1 for i in range(len(flipflops))]
+        ones += [self._row[net] for net in circuit.clocks]
+        self._initial[ones] = ONES
         self._traced = np.array([self._row[net] for net in self.nets], np.int32)
 
-    def start(self, inputs: Words) -> State:
+    def start(self, inputs: Words, buffers: Buffers) -> State:
         """All registers at 0."""
-        values = kernel.rows(self._size)
-        for row, value in self._constants.items():
-            values[row] = ONES if value else 0
-        for i in range(len(self._flipflops)):
-            values[self._state(i) + 1] = ONES
-        for net in self.circuit.clocks:
-            values[self._row[net]] = ONES
-        return State(values, kernel.rows(len(self._flipflops)), inputs)
+        values = buffers.rows("values", self._size)
+        values[:] = self._initial
+        return State(values, buffers.rows("after", len(self._flipflops)), inputs)
 
-    def advance(self, state: State, cycles: int) -> Words:
-        """So many cycles on; values of `nets`, shape (nets, cycles, 8).
+    def advance(self, state: State, trace: Words) -> None:
+        """Fill `trace`, shape (nets, cycles, 8), with the values of `nets` in the next cycles.
 
         Raises FlowError where an asynchronous set or reset becomes active.
         """
-        trace = kernel.rows(len(self.nets) * cycles)
         tables = (self._flipflops, self._clocks, self._alarms)
         alarm = kernel.call(
             self._library.advance,
             *(self._runs, len(self._runs), self._gates),
             *(item for table in tables for item in (table, len(table))),
             *(state.inputs, len(self.circuit.data_inputs), state.inputs.shape[1]),
-            *(state.cycle, state.cycle + cycles, state.values, state.after),
+            *(state.cycle, state.cycle + trace.shape[1], state.values, state.after),
             *(self._traced, len(self._traced), trace),
         )
         if alarm:
@@ -89,22 +89,18 @@ class Cycles:
                 f"{self.circuit.netlist.top}: an asynchronous set or reset becomes active; hold it "
                 "inactive (only synchronous resets are simulated)."
             )
-        state.cycle += cycles
-        return trace.reshape(len(self.nets), cycles, -1)
+        state.cycle += trace.shape[1]
 
-    def windows(self, before: Words, trace: Words) -> tuple[Words, Words]:
-        """From a trace of 64 cycles and the row before it: words of 64 cycles of one stream, at
-        the cycle before and at the cycle, both (nets, 64, 8)."""
-        shape = (len(self.nets), BLOCKS, -1)
-        initial, final = (kernel.rows(len(self.nets) * BLOCKS) for _ in range(2))
+    def windows(self, before: Words, trace: Words, initial: Words, final: Words) -> None:
+        """From a trace of 64 cycles and the row `before` it, which then moves on: words of 64
+        cycles of one stream, at the cycle before and at the cycle, both (nets, 64, 8)."""
         kernel.call(self._library.windows, before, trace, len(self.nets), initial, final)
-        return initial.reshape(shape), final.reshape(shape)
 
-    def pack(self, codes: NDArray[np.int64], width: int) -> Words:
-        """Bits of the ports' words, shape (cycles, 512), as (width, cycles, 8)."""
-        bits = kernel.rows(width * len(codes))
-        kernel.call(self._library.pack, codes, len(codes), width, bits)
-        return bits.reshape(width, len(codes), -1)
+    def pack(self, codes: NDArray[np.int64], order: NDArray[np.int64], bits: Words) -> None:
+        """Fill `bits`, shape (width, cycles, 8), with those of words of shape (cycles, streams), of
+        which the 512 in `order` are taken."""
+        streams, (width, cycles, _) = codes.shape[1], bits.shape
+        kernel.call(self._library.pack, codes, streams, order, cycles, width, bits)
 
     def _new_row(self) -> int:
         self._size += 1

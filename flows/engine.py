@@ -20,7 +20,7 @@ from flows import kernel
 from flows.circuit import Circuit
 from flows.counting import Counter, tallies
 from flows.cycles import Cycles
-from flows.kernel import BLOCKS, LANES
+from flows.kernel import BLOCKS, LANES, Buffers
 from flows.waveform import ONES, Counts, Plan, Words
 
 Codes = NDArray[np.int64]
@@ -67,9 +67,8 @@ class Engine:
         self.threads = threads
         self._prepare = prepare
         self.cycles = Cycles(circuit)
-        self._counters: list[dict[frozenset[tuple[int, int]], Counter]] = [
-            {} for _ in range(threads)
-        ]
+        self.buffers = [Buffers() for _ in range(threads)]
+        self.counters: list[dict[Any, Counter]] = [{} for _ in range(threads)]
 
     def run(
         self,
@@ -86,7 +85,7 @@ class Engine:
         streams = max(words.shape[1] for _, words in ports)
         deal = Deal.of(streams, batches)
         chunks = np.array_split(np.arange(len(deal.streams)), self._pieces(len(deal.streams)))
-        parts = [_Part(self, deal, counters) for counters in self._counters]
+        parts = [_Part(self, deal, thread) for thread in range(self.threads)]
 
         def work(i: int) -> None:
             for chunk in chunks[i :: self.threads]:
@@ -109,18 +108,18 @@ class Engine:
         """The counter of one thread for an operating point."""
         key = frozenset(static.items())
         if key not in counters:
-            counters[key] = Counter(self._prepare(static))
+            counters[key] = Counter(self._prepare(static), self.cycles.place)
         return counters[key]
 
 
 class _Part:
     """What one thread counts."""
 
-    def __init__(self, engine: Engine, deal: Deal, counters: dict[Any, Counter]) -> None:
-        self._engine, self._deal, self._counters = engine, deal, counters
+    def __init__(self, engine: Engine, deal: Deal, thread: int) -> None:
+        self._engine, self._deal = engine, deal
         self._circuit, self._cycles = engine.circuit, engine.cycles
-        nets = len(self._circuit.netlist.nets)
-        self.tally = tallies(len(deal.batch), nets)
+        self._buffers, self._counters = engine.buffers[thread], engine.counters[thread]
+        self.tally = tallies(len(deal.batch), len(self._circuit.netlist.nets))
 
     def add(
         self,
@@ -130,16 +129,22 @@ class _Part:
         warmup: int,
     ) -> None:
         """Run the streams of these rows from their start and count after `warmup` cycles."""
+        nets, buffers = len(self._cycles.nets), self._buffers
         streams = self._deal.streams[rows]
         masks = kernel.rows(len(rows))
         masks[streams >= 0] = ONES
-        state = self._cycles.start(self._inputs(streams, ports))
-        before = kernel.aligned(self._cycles.advance(state, warmup)[:, -1])
+        state = self._cycles.start(self._inputs(streams, ports), buffers)
+        first = buffers.rows("warmup", nets, warmup)
+        self._cycles.advance(state, first)
+        before = buffers.rows("before", nets)
+        before[:] = first[:, -1]
+        trace, initial, final = (
+            buffers.rows(name, nets, BLOCKS) for name in ("trace", "initial", "final")
+        )
         while state.cycle < state.inputs.shape[1]:
-            trace = self._cycles.advance(state, WORD)
-            initial, final = self._cycles.windows(before, trace)
+            self._cycles.advance(state, trace)
+            self._cycles.windows(before, trace, initial, final)
             self._count(initial, final, still, masks, int(rows[0]))
-            before = kernel.aligned(trace[:, -1])
 
     def _inputs(
         self, streams: NDArray[np.int64], ports: Sequence[tuple[Sequence[int], Codes]]
@@ -149,15 +154,14 @@ class _Part:
         cycles = len(ports[0][1])
         order = np.zeros(BLOCKS * LANES, np.int64)
         order[: streams.size] = np.maximum(streams, 0).reshape(-1)
-        inputs = kernel.rows(len(place) * cycles).reshape(len(place), cycles, LANES)
-        codes = kernel.rows(cycles * BLOCKS).view(np.int64).reshape(cycles, -1)
+        inputs = self._buffers.rows("inputs", len(place), cycles)
         for nets, words in ports:
             if not any(words.strides):  # one and the same word
                 for i, net in enumerate(nets):
                     inputs[place[net]] = ONES if words.flat[0] >> min(i, 62) & 1 else 0
                 continue
-            codes[...] = np.take(words, order, axis=1)
-            bits = self._cycles.pack(codes, min(len(nets), 63))
+            bits = self._buffers.rows("bits", min(len(nets), 63), cycles)
+            self._cycles.pack(np.ascontiguousarray(words, np.int64), order, bits)
             for i, net in enumerate(nets):
                 inputs[place[net]] = bits[min(i, 62)]
         return inputs
@@ -166,21 +170,18 @@ class _Part:
         self, initial: Words, final: Words, still: Sequence[int], masks: Words, row: int
     ) -> None:
         """Add 64 cycles of every stream; `row` is the first row's number."""
-        place = {net: i for i, net in enumerate(self._cycles.nets)}
+        place, phases = self._cycles.place, len(self.tally)
         static = {}
         for net in still:
             ends = (initial[place[net]], final[place[net]])
             if all(np.all(e == e[0, 0]) for e in ends) and int(ends[0][0, 0]) in (0, int(ONES)):
                 static[net] = int(ends[0][0, 0] != 0)
         counter = self._engine.counter(self._counters, static)
-        phases = len(self.tally)
-        index = np.array([place[net] for net in counter.source_nets.tolist()], np.int32)
-        counter.add(initial, final, index, BLOCKS, masks, row % phases, self.tally)
-        ones = np.array([net for net, value in counter.plan.static.items() if value])
+        counter.add(initial, final, BLOCKS, masks, row % phases, self.tally)
+        clocks = final[len(self._circuit.sources) :, : len(masks)] & masks
         for phase in range(phases):
             part = slice((phase - row) % phases, len(masks), phases)
             counted = np.bitwise_count(masks[part]).sum(0, dtype=np.uint32)
-            self.tally[phase][ones, 2:] += counted
-            for net in self._circuit.clocks:
-                pulses = np.bitwise_count(final[place[net], : len(masks)][part] & masks[part])
-                self.tally[phase, net, :2] += 2 * pulses.sum(0, dtype=np.uint32)
+            self.tally[phase][counter.ones, 2:] += counted
+            pulses = np.bitwise_count(clocks[:, part]).sum(1, dtype=np.uint32)
+            self.tally[phase][list(self._circuit.clocks), :2] += 2 * pulses[:, None]

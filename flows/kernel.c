@@ -14,6 +14,10 @@
 typedef uint64_t vec __attribute__((vector_size(64)));
 typedef uint32_t half __attribute__((vector_size(32)));
 #define PINS 8
+#ifndef NV
+#define NV 2 /* rows of 8 words that waveforms have side by side; 2 measured best */
+#endif
+#define EACH for (int v = 0; v < NV; v++)
 
 typedef struct { int32_t output, input[PINS]; } gate;             /* rows */
 typedef struct { int32_t function, gates; } run;                  /* gates of one function */
@@ -82,11 +86,14 @@ static void transpose(vec *x) {
         }
 }
 
-/* codes[cycle][512] to bits, out[bit][cycle]; code 8 j + w is bit j of word w. */
-void pack(const vec *codes, int cycles, int width, vec *out) {
+/* codes[cycle][streams] to bits, out[bit][cycle]; bit j of word w is that of stream
+   order[8 j + w]. */
+void pack(const int64_t *codes, int streams, const int64_t *order, int cycles, int width,
+          vec *out) {
     vec x[64];
-    for (int c = 0; c < cycles; c++) {
-        memcpy(x, codes + (size_t)64 * c, sizeof x);
+    int64_t *lane = (int64_t *)x;
+    for (int c = 0; c < cycles; c++, codes += streams) {
+        for (int p = 0; p < 512; p++) lane[p] = codes[order[p]];
         transpose(x);
         for (int k = 0; k < width; k++) out[(size_t)k * cycles + c] = x[k];
     }
@@ -128,12 +135,13 @@ int advance(const run *runs, int n_runs, const gate *gates, const flipflop *flip
 }
 
 /* trace[n][64 cycles] to words of 64 cycles, final[n][64]; initial is a cycle earlier, and
-   before[n] holds the trace's cycle before the first. */
-void windows(const vec *before, const vec *trace, int n, vec *initial, vec *final) {
+   before[n] holds the trace's cycle before the first, and its last afterwards. */
+void windows(vec *before, const vec *trace, int n, vec *initial, vec *final) {
     for (int i = 0; i < n; i++, final += 64, initial += 64) {
         memcpy(final, trace + (size_t)64 * i, 64 * sizeof(vec));
         transpose(final);
         for (int j = 0; j < 64; j++) initial[j] = final[j] << 1 | (before[i] >> j & 1);
+        before[i] = trace[(size_t)64 * i + 63];
     }
 }
 
@@ -168,13 +176,13 @@ static void combine(const task *t, const wave *waves, int from, int rows, vec *z
         const wave *w = waves + t->input[k];
         begin[k] = w->rows > 1 ? w->first + t->delay[k] - from : -1;
     }
-    for (int j = 0, next; j < rows; z += next - j, j = next) {
+    for (int j = 0, next; j < rows; z += (next - j) * NV, j = next) {
         next = rows;
         for (int k = 0; k < t->pins; k++) {
             const wave *w = waves + t->input[k];
             int at = j - begin[k], last = w->rows - 1;
-            in[k] = w->row + (at < 0 ? 0 : at > last ? last : at);
-            step[k] = at >= 0 && at < last;
+            in[k] = w->row + (at < 0 ? 0 : at > last ? last : at) * NV;
+            step[k] = at >= 0 && at < last ? NV : 0;
             int change = at < 0 ? begin[k] : begin[k] + last;
             if (change > j && change < next) next = change;
         }
@@ -182,61 +190,90 @@ static void combine(const task *t, const wave *waves, int from, int rows, vec *z
     }
 }
 
-/* to[i] for i < n: z[i] & ... & z[end of i's block of `length` rows], | where `any`; z stands
-   still from row `last` on. With the rows since the block's start it gives every window. */
-static void suffixes(const vec *z, int n, int length, int last, int any, vec *to) {
-    for (int block = 0; block < n; block += length) {
-        int i = block + length - 1;
-        vec value = z[i < last ? i : last];
-        for (; i >= block && i >= last; i--)
-            if (i < n) to[i] = value;
-        if (any)
-            for (; i >= block; i--) to[i] = value |= z[i];
-        else
-            for (; i >= block; i--) to[i] = value &= z[i];
+/* changed[j] for j < length: whether z changes in rows i + j + 1 .. i + length, the end of a block
+   of `length` changes; it stands still after the row `last`. */
+static inline void suffixes(const vec *z, int i, int length, int last, vec *changed) {
+    int j = length - 1;
+    for (; j >= 0 && i + j >= last; j--) EACH changed[j * NV + v] = (vec){0};
+    vec any[NV] = {0}, now[NV];
+    EACH now[v] = z[(i + j + 1) * NV + v];
+    for (; j >= 0; j--) EACH {
+        vec before = z[(i + j) * NV + v];
+        changed[j * NV + v] = any[v] |= now[v] ^ before;
+        now[v] = before;
     }
 }
 
 /* Rise after `rise` rows of z at 1, fall after `fall` rows at 0 (1 at least); z[0] also stands
-   before the first row, and the last of the `rows` after it. Returns the transitions. */
-static vec filter(vec *z, int rows, int rise, int fall, vec *all, vec *any, vec *out) {
-    int low = rise < fall ? rise : fall, high = rise + fall - low, n = rows - 1 + high - low;
-    for (int k = 1; k < high; k++) z[-k] = z[0], z[rows - 1 + k] = z[rows - 1];
-    const vec *ups = z + low + 1 - rise, *downs = z + low + 1 - fall;
-    suffixes(ups, n, rise, (int)(z + rows - 1 - ups), 0, all);
-    suffixes(downs, n, fall, (int)(z + rows - 1 - downs), 1, any);
-    vec total = {0}, before = z[0], up = ~(vec){0}, down = {0};
-    out[0] = before;
-    for (int k = 0, u = 0, d = 0; k < n; k++, u++, d++) {
-        vec now = z[low + k];
-        up &= now;
-        down |= now;
-        if (u == rise || u == 0) u = 0, up = ~(vec){0};
-        if (d == fall || d == 0) d = 0, down = (vec){0};
-        vec after = (all[k] & up) | (before & (any[k] | down));
-        total += popcount(after ^ before);
-        out[k + 1] = before = after;
+   before the first row, and the last of the `rows` after it. Returns the transitions.
+
+   Whether z stood still for the shorter time comes from blocks of that length: every window is the
+   end of one and the start of the next. The longer time is some rows more. */
+static void filter(vec *z, int rows, int rise, int fall, vec *changed, vec *out, vec *total) {
+    int low = rise < fall ? rise : fall, more = rise + fall - 2 * low, n = rows - 1 + more;
+    int length = low > 1 ? low - 1 : n;
+    vec before[NV], now[NV], sum[NV] = {0};
+    const vec *last = z + (rows - 1) * NV;
+    EACH before[v] = out[v] = z[v], now[v] = z[(low < rows ? low : rows - 1) * NV + v];
+    for (int k = 1; k < more; k++) EACH z[v - k * NV] = z[v], z[(rows - 1 + k) * NV + v] = last[v];
+    for (int block = 0; block < n; block += length) {
+        int size = block + length < n ? length : n - block;
+        if (low > 1)
+            suffixes(z, block + 1, length, rows - 1, changed);
+        else
+            memset(changed, 0, n * NV * sizeof(vec));
+        vec any[NV] = {0};
+        for (int k = 0; k < size; k++) {
+            const vec *past = z + (block + k) * NV, *next = past + (low + 1) * NV;
+            vec up[NV], stay[NV];
+            if (next > last) next = last;
+            EACH {
+                vec moved = changed[k * NV + v] | any[v];
+                up[v] = now[v] & ~moved, stay[v] = now[v] | moved;
+            }
+            if (rise > fall)
+                for (int i = 0; i < more; i++) EACH up[v] &= past[v - i * NV];
+            else
+                for (int i = 0; i < more; i++) EACH stay[v] |= past[v - i * NV];
+            EACH {
+                vec after = up[v] | (before[v] & stay[v]);
+                sum[v] += popcount(after ^ before[v]);
+                out[(block + k + 1) * NV + v] = before[v] = after;
+                any[v] |= next[v] ^ now[v];
+                now[v] = next[v];
+                if (low == 1) any[v] = (vec){0};
+            }
+        }
     }
-    return total;
+    EACH total[v] = sum[v];
+}
+
+static inline int same(const vec *a, const vec *b) {
+    vec x = {0};
+    EACH x |= a[v] ^ b[v];
+    return !differ(x, (vec){0});
 }
 
 /* The wave without rows in which nothing changes at either end. */
 static wave trimmed(const vec *out, int first, int rows) {
-    while (rows > 1 && !differ(out[rows - 1], out[rows - 2])) rows--;
+    while (rows > 1 && same(out + (rows - 1) * NV, out + (rows - 2) * NV)) rows--;
     if (rows == 1) return (wave){out, 0, 1};
-    while (!differ(out[0], out[1])) out++, first++, rows--;
+    while (same(out, out + NV)) out += NV, first++, rows--;
     return (wave){out, first, rows};
 }
 
-static void drive(const source *s, vec a, vec b, vec *out, wave *w) {
+static void drive(const source *s, const vec *a, const vec *b, vec *out, wave *w) {
     int steps = s->rise < s->fall ? s->fall - s->rise : s->rise - s->fall;
-    out[0] = a;
-    for (int j = 1; j <= steps; j++) out[j] = s->rise < s->fall ? a | b : a & b;
-    out[steps + 1] = b;
+    EACH {
+        out[v] = a[v];
+        for (int j = 1; j <= steps; j++)
+            out[j * NV + v] = s->rise < s->fall ? a[v] | b[v] : a[v] & b[v];
+        out[(steps + 1) * NV + v] = b[v];
+    }
     *w = trimmed(out, s->rise < s->fall ? s->rise : s->fall, steps + 2);
 }
 
-static vec propagate(const task *t, wave *waves, vec *arena, vec *scratch, int room) {
+static void propagate(const task *t, wave *waves, vec *arena, vec *scratch, int room, vec *total) {
     int from = INT_MAX, to = INT_MIN;
     for (int k = 0; k < t->pins; k++) {
         const wave *w = waves + t->input[k];
@@ -244,46 +281,57 @@ static vec propagate(const task *t, wave *waves, vec *arena, vec *scratch, int r
         if (w->rows > 1 && begin < from) from = begin;
         if (w->rows > 1 && end > to) to = end;
     }
-    vec *out = arena + t->place, *z = scratch + t->rise + t->fall, total = {0};
+    vec *out = arena + t->place * NV, *z = scratch + (t->rise + t->fall) * NV;
     if (from > to) {
         combine(t, waves, 0, 1, out);
         waves[t->net] = (wave){out, 0, 1};
-        return total;
+        EACH total[v] = (vec){0};
+        return;
     }
     int rows = to - from + 2, spread = t->rise < t->fall ? t->fall - t->rise : t->rise - t->fall;
     combine(t, waves, from, rows, z);
-    total = filter(z, rows, t->rise, t->fall, scratch + room, scratch + 2 * (size_t)room, out);
+    filter(z, rows, t->rise, t->fall, scratch + (size_t)room * NV, out, total);
     waves[t->net] = trimmed(out, from + t->lead, rows + spread);
-    return total;
 }
 
-/* Counts of waveforms; blocks and counts as in `settle`. scratch has three times `room` rows. */
+/* Counts of waveforms; blocks and counts as in `settle`, NV blocks at once. scratch has twice
+   `room` rows. */
 void simulate(const source *sources, const int32_t *index, int n_sources, const task *tasks,
               int n_tasks, const vec *initial, const vec *final, int blocks, int stride,
               const vec *masks, int phase, int phases, int nets, vec *arena, vec *scratch, int room,
               wave *waves, tally *counts) {
-    arena[0] = (vec){0}, arena[1] = ~(vec){0};
-    waves[0] = (wave){arena, 0, 1}, waves[1] = (wave){arena + 1, 0, 1};
-    for (int b = 0; b < blocks; b++) {
-        tally *count = counts + (size_t)((b + phase) % phases) * nets;
-        vec mask = masks[b];
+    EACH arena[v] = (vec){0}, arena[NV + v] = ~(vec){0};
+    waves[0] = (wave){arena, 0, 1}, waves[1] = (wave){arena + NV, 0, 1};
+    for (int b = 0; b < blocks; b += NV) {
+        tally *count[NV];
+        vec mask[NV], a[NV], z[NV];
+        EACH {
+            count[v] = counts + (size_t)((b + v + phase) % phases) * nets;
+            mask[v] = b + v < blocks ? masks[b + v] : (vec){0};
+        }
         for (int i = 0; i < n_sources; i++) {
             const source *s = sources + i;
-            vec a = initial[(size_t)index[i] * stride + b], z = final[(size_t)index[i] * stride + b];
-            z = (z & mask) | (a & ~mask); /* what is not counted stands still */
-            drive(s, a, z, arena + s->place, waves + s->net);
-            tally_settled(count + s->net, a, z, mask);
+            EACH {
+                size_t at = (size_t)index[i] * stride + (b + v < stride ? b + v : b);
+                a[v] = initial[at];
+                z[v] = (final[at] & mask[v]) | (a[v] & ~mask[v]); /* what is not counted: still */
+                tally_settled(count[v] + s->net, a[v], z[v], mask[v]);
+            }
+            drive(s, a, z, arena + s->place * NV, waves + s->net);
         }
         for (int i = 0; i < n_tasks; i++) {
             const task *t = tasks + i;
-            vec total = propagate(t, waves, arena, scratch, room);
+            vec total[NV];
+            propagate(t, waves, arena, scratch, room, total);
             const wave *w = waves + t->net;
-            vec start = w->row[0], end = w->row[w->rows - 1];
-            tally *c = count + t->net;
-            c->toggles += narrow(total);
-            c->settled += narrow(popcount(start ^ end));
-            c->start += narrow(popcount(start & mask));
-            c->end += narrow(popcount(end & mask));
+            EACH {
+                vec start = w->row[v], end = w->row[(w->rows - 1) * NV + v];
+                tally *c = count[v] + t->net;
+                c->toggles += narrow(total[v]);
+                c->settled += narrow(popcount(start ^ end));
+                c->start += narrow(popcount(start & mask[v]));
+                c->end += narrow(popcount(end & mask[v]));
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import math
 import os
 import platform
 import shutil
@@ -27,9 +28,10 @@ from flows.library_cache import folder
 
 PINS = 8
 LANES = 8  # words in a row
+SIDE = 2  # rows that waveforms have side by side; 2 measured best
 BLOCKS = 64  # rows that bit matrices are transposed in
 SOURCE = Path(__file__).with_name("kernel.c")
-FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC")
+FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC", f"-DNV={SIDE}")
 
 
 def available() -> bool:
@@ -52,6 +54,20 @@ def rows(count: int) -> NDArray[np.uint64]:
     raw = np.zeros(count * LANES + 8, np.uint64)
     skip = -(raw.ctypes.data // 8) % 8
     return raw[skip : skip + count * LANES].reshape(count, LANES)
+
+
+class Buffers:
+    """Rows by name, used again where the number is the same; what is in them is undefined."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, NDArray[np.uint64]] = {}
+
+    def rows(self, name: str, *shape: int) -> NDArray[np.uint64]:
+        """Shape (*shape, 8)."""
+        count = math.prod(shape)
+        if name not in self._rows or len(self._rows[name]) != count:
+            self._rows[name] = rows(count)
+        return self._rows[name].reshape(*shape, LANES)
 
 
 def aligned(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -82,7 +98,7 @@ def load(functions: tuple[str, ...]) -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
     p: Any = ctypes.c_void_p
     i: Any = ctypes.c_int
-    library.pack.argtypes = [p, i, i, p]
+    library.pack.argtypes = [p, i, p, i, i, p]
     library.windows.argtypes = [p, p, i, p, p]
     library.advance.argtypes = [p, i, p, p, i, p, i, p, i, p, i, i, i, i, p, p, p, i, p]
     words = (p, p, i, i, p, i, i, i)
@@ -154,8 +170,8 @@ static void s{i}(const gate *g, int n, vec *values, vec mask, tally *counts) {{
 }}
 static void w{i}(const vec *const *in, const ptrdiff_t *step, int rows, vec *z) {{
     {each("MOVING({0})")}
-    for (; rows--; z++) {{
-        *z = {value("*p{0}")};
+    for (; rows--; z += NV) {{
+        EACH z[v] = {value("p{0}[v]")};
         {each("p{0} += s{0};")}
     }}
 }}"""
