@@ -71,7 +71,7 @@ def _module(
     yield f"wire n0 = 0; wire n1 = 1; {' '.join(f'wire n{n};' for n in _nets(circuit))}"
     for k, net in enumerate(circuit.data_inputs):
         yield f"assign {_pair(delays.sources[net])} n{net} = x[{k}];"
-    yield from _clocks(circuit)
+    yield from clock_lines(circuit)
     for i, ff in enumerate(circuit.flipflops):
         names = {pin: f"n{net}" for pin, net in ff.inputs.items()}
         names |= dict(zip(ff.state, (f"q{i}", f"~q{i}"), strict=True))
@@ -99,7 +99,8 @@ def _pair(delay: tuple[int, int]) -> str:
     return f"#({UNIT * delay[0]},{UNIT * delay[1]})"
 
 
-def _clocks(circuit: Circuit) -> Iterator[str]:
+def clock_lines(circuit: Circuit) -> Iterator[str]:
+    """The clock tree behind `clk`, with a latch in each clock gate."""
     for net, clock in circuit.clocks.items():
         if clock.parent is None:
             yield f"assign n{net} = clk;"
