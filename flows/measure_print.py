@@ -116,7 +116,8 @@ def _print_unequal(
     found = {(r.w_bits, r.a_bits): r for r in rows if (r.scheme, r.supply) == (scheme, "nominal")}
     if reference is None or not all((w, a) in found for w in UNEQUAL for a in UNEQUAL):
         return
-    view = Table(title=f"{scheme}, weights (w) x activations (a), {stimulus}", box=SIMPLE_HEAD)
+    title = f"{scheme}, weights (w) x activations (a), {stimulus}"
+    view = Table(title=title, box=SIMPLE_HEAD, min_width=len(title))
     view.add_column("w \\ a", justify="right")
     for a in UNEQUAL:
         view.add_column(str(a), justify="right")

@@ -8,13 +8,15 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from test_flows_table import HEADER, ROW
 
-from flows import measure_point
+from flows import measure_point, measure_print
 from flows.points import points
-from flows.table import EnergyTable
+from flows.table import SCHEMES, EnergyTable
 
 
 @pytest.fixture(scope="module")
@@ -220,3 +222,24 @@ def test_bad_input_is_one_sentence_and_no_table(folder, table, arguments, senten
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
     assert not (folder / "bad.json").exists()
+
+
+def test_the_printed_table_has_intervals_unequal_bits_and_published_ratios(capsys):
+    widths = (2, 4, 8, 16)
+    rows = [
+        replace(
+            ROW, scheme=scheme, w_bits=w, a_bits=a, energy_fj=float(w * a), clock_fj=w * a - 8.0,
+            glitch_fj=w * a / 4, ci95_fj=2.56,
+        )
+        for scheme in SCHEMES
+        for w in widths
+        for a in widths
+        if w * a >= 8
+    ]  # fmt: skip
+    two = [replace(ROW, scheme=s, w_bits=2, a_bits=2) for s in SCHEMES]
+    measure_print.show(EnergyTable(HEADER, (*rows, *two)))
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "8 0.250 ±0.010 25% 0.250 ±0.010 25% 0.250 ±0.010 25% 0.250 ±0.010 25% 0.33 0.1" in lines
+    start = lines.index("dvafs, weights (w) x activations (a), uniform")
+    assert "8 0.062 0.125 0.250 0.500" in lines[start : start + 9]
+    assert "BitFusion, 45 nm fixed 4 fixed 16 0.125 0.062" in lines
