@@ -4,12 +4,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from flows.table import EnergyTable
 from quanos.cli import main
+from quanos.commands.attack import Name
 from quanos.prices import operating_points
+from quanos.protocols import STRONG
 
 SHORT = (
     *("--epochs", "3", "--sense-epoch", "1", "--rounds", "2", "--round-epochs", "1"),
@@ -114,6 +117,21 @@ def test_attack_gives_what_the_summary_says(run, capsys) -> None:
     assert quanos("attack", run, "--attack", "fgsm", "--epsilon", "0.1", "--json") == 0
     single = json.loads(capsys.readouterr().out)["rows"][0]
     assert single["accuracy"] == column["paper"][0]["accuracy"]
+    assert quanos("attack", run) == 0
+    text = capsys.readouterr().out
+    assert "absent transfer_16: the 16-bit network trained beside it was not given" in text
+    assert f"gate: {column['gate']['verdict'].split(':')[0]}" in text
+
+
+def test_every_attack_of_the_registry_runs_alone(run, capsys) -> None:
+    assert get_args(Name) == tuple(member.name for member in STRONG)
+    few = ("--images", "4", "--steps", "1", "--queries", "2", "--json")
+    for name in get_args(Name):
+        others = ("--twin", run / "16", "--other-seed", run / "16")
+        assert quanos("attack", run, "--attack", name, *others, *few) == 0
+        assert json.loads(capsys.readouterr().out)["rows"][0]["attack"] == name
+    assert quanos("attack", run, "--attack", "transfer_seed", *few) == 2
+    assert "another seed was not given; see --twin" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

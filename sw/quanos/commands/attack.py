@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,33 +13,55 @@ from quanos.cli import print_json
 if TYPE_CHECKING:
     from quanos.config import Config
 
+Name = Literal[
+    "fgsm",
+    "pgd",
+    "pgd_identity",
+    "pgd_temperature",
+    "apgd_ce",
+    "apgd_dlr",
+    "apgd_t",
+    "transfer_float",
+    "transfer_2",
+    "transfer_16",
+    "transfer_seed",
+    "square",
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Attack:
     """Attack a trained network on test images: by both protocols, or by one attack.
 
-    Without --attack the paper's protocol and the strong one are run, and the gate says whether
-    gradients are masked. Example: quanos attack runs/digits --attack pgd --epsilon 0.1 --steps 50
+    Without --attack the paper's protocol and the strong one are run with the run's budget, and the
+    gate says whether gradients are masked; --full takes the budget of the standard AutoAttack.
+    Example: quanos attack runs/digits --attack pgd --epsilon 0.1 --steps 50
     """
 
     network: tyro.conf.Positional[Path]
     """Run folder or checkpoint."""
-    attack: Literal["fgsm", "pgd"] | None = None
-    """One attack alone."""
+    attack: Name | None = None
+    """One attack alone, on all images."""
+    full: bool = False
+    """100 steps, 5 restarts, 9 targets and 5000 queries instead of the run's own budget."""
     epsilon: float = 8 / 255
     """Its radius, pixels in [0, 1]."""
     steps: int = 20
-    """Steps of PGD."""
+    """Steps of PGD and APGD."""
     step_size: float | None = None
     """Size of a step of PGD; without it 2.5 epsilon / steps."""
     restarts: int = 1
-    """Random starts of PGD; 1 starts at the image."""
+    """Random starts of PGD, where 1 starts at the image; classes that apgd_t aims at."""
+    queries: int = 5000
+    """Queries of Square Attack."""
     images: int | None = None
     """Test images; without it as many as in the run, 0 is all."""
     seed: int | None = None
     """Seed of random starts; without it the run's."""
     twin: Path | None = None
-    """Another run folder or checkpoint of the same task, for transfer attacks."""
+    """The 16-bit network's run folder or checkpoint, for transfer_16."""
+    other_seed: Path | None = None
+    """Run folder or checkpoint of the same network from another seed, for transfer_seed."""
     data_dir: Path | None = None
     """Folder of the data set's files; without it the run's."""
     json: bool = False
@@ -50,44 +72,80 @@ class Attack:
         from quanos.checkpoint import load_network
         from quanos.config import override
         from quanos.data import load_dataset
+        from quanos.protocols import FULL
 
         model, meta = load_network(self.network)
         given = {"attack_images": self.images, "seed": self.seed}
         given["data_dir"] = str(self.data_dir) if self.data_dir else None  # type: ignore[assignment]
+        given |= FULL if self.full else {}
         keys = meta["config"] | {name: value for name, value in given.items() if value is not None}
         config = override(keys, "command line")
         data = load_dataset(config.dataset, config.data_path)
         split = data.test.first(config.attack_images)
-        twin = load_network(self.twin)[0] if self.twin else None
+        named = {"16": self.twin, "seed": self.other_seed}
+        others = {name: load_network(path)[0] for name, path in named.items() if path}
         if self.attack:
-            result = self._single(model, split, config)
+            result = self._single(model, split, config, others)
         else:
-            result = _protocols(model, split, config, data.classes, twin)
+            result = _protocols(model, split, config, data.classes, others)
         print_json(result) if self.json else _print(result)
 
-    def _single(self, model: Any, split: Any, config: Config) -> dict[str, Any]:
-        from quanos.attacks import fgsm, pgd
-        from quanos.robustness import accuracy, share, under_attack
+    def _single(
+        self, model: Any, split: Any, config: Config, others: dict[str, Any]
+    ) -> dict[str, Any]:
+        from quanos.accuracy import accuracy, share, under_attack
+        from quanos.twins import absent
 
-        chosen = fgsm(self.epsilon)
-        if self.attack == "pgd":
-            chosen = pgd(
-                self.epsilon, steps=self.steps, step_size=self.step_size, restarts=self.restarts
+        chosen, twin = self._chosen(config)
+        if twin and (reason := absent(twin, model, others)):
+            raise ValueError(
+                f"attack {self.attack} cannot be made: {reason}; see --twin and --other-seed."
             )
         clean = accuracy(model, split)
-        value = share(under_attack(model, split, chosen, seed=config.seed))
-        row = {"attack": chosen.name, "epsilon": self.epsilon, "accuracy": value}
-        row["adversarial_loss"] = clean - value
+        source = others.get(twin or "")
+        right = under_attack(model, split, chosen, seed=config.seed, source=source, twin=twin)
+        row = {"attack": chosen.name, "epsilon": self.epsilon, "accuracy": share(right)}
+        row["adversarial_loss"] = clean - share(right)
         return {"images": len(split), "clean_accuracy": clean, "rows": [row]}
 
+    def _chosen(self, config: Config) -> tuple[Any, str | None]:
+        """The attack with the budget of the command line, and the twin that it is made on."""
+        from quanos.attacks import pgd
+        from quanos.protocols import STRONG, in_space, strong_attack
 
-def _protocols(model: Any, split: Any, config: Config, classes: int, twin: Any) -> dict[str, Any]:
+        name = str(self.attack)
+        if name == "pgd":
+            budget = {"steps": self.steps, "restarts": self.restarts}
+            plain = pgd(self.epsilon, step_size=self.step_size, **budget)  # type: ignore[arg-type]
+            return in_space(plain, config), None
+        budget = {
+            "strong_steps": self.steps,
+            "strong_restarts": self.restarts,
+            "apgd_steps": self.steps,
+            "apgd_targets": self.restarts,
+            "square_queries": self.queries,
+        }
+        twin = next(member.twin for member in STRONG if member.name == name)
+        return strong_attack(name, self.epsilon, replace(config, **budget)), twin  # type: ignore[arg-type]
+
+
+def _protocols(
+    model: Any, split: Any, config: Config, classes: int, others: dict[str, Any]
+) -> dict[str, Any]:
     from quanos.progress import Progress
     from quanos.robustness import count_attacks, evaluate
 
     with Progress("attacks", count_attacks(config)) as progress:
         return asdict(
-            evaluate(model, split, config, classes=classes, twin=twin, advance=progress.advance)
+            evaluate(
+                model,
+                split,
+                config,
+                classes=classes,
+                twin=others.get("16"),
+                other_seed=others.get("seed"),
+                advance=progress.advance,
+            )
         )
 
 
@@ -96,10 +154,20 @@ def _print(result: dict[str, Any]) -> None:
     for part in ("rows", "paper", "strong"):
         for row in result.get(part, ()):
             label = "" if part == "rows" else part
+            tried = f", tried on {row['tried']}" if "tried" in row else ""
             print(
                 f"{label:7}{row['attack']:16} epsilon {row['epsilon']:.4f}: accuracy "
                 f"{100 * row['accuracy']:6.2f} %, adversarial loss "
-                f"{100 * row['adversarial_loss']:6.2f} points"
+                f"{100 * row['adversarial_loss']:6.2f} points{tried}"
             )
     if "gate" in result:
+        for name, reason in result["gate"].get("absent", {}).items():
+            print(f"absent {name}: {reason}")
+        for row in result["gate"]["rows"]:
+            print(
+                f"gate   epsilon {row['epsilon']:.4f}: {100 * row['survives_rounding']:.1f} % of "
+                "adversarial images survive rounding to 8 bits"
+            )
+        zero = 100 * result["gate"]["zero_gradient_share"]
+        print(f"gate   {zero:.1f} % of the gradients are zero")
         print(f"gate: {result['gate']['verdict']}")
