@@ -169,11 +169,12 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Speed of the activity engine beside other simulators, those that are installed."""
-    prepare(session, "hw,flows")
+    """Speed of the activity engine beside other simulators, and of a quantized training step."""
+    prepare(session, "all")
     synth_steps(session)
     netlist = BUILD / "synth" / "mac_fixed_w16a16.netlist.json"
     session.run("python", "-m", "flows.bench", f"{netlist}", *session.posargs)
+    session.run("python", "-m", "quanos.bench_qat")  # Brevitas: QUANOS_BREVITAS names its Python
 
 
 @nox.session

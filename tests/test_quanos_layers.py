@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -444,6 +445,13 @@ def test_networks_drawn_by_chance_go_all_the_way(operations, half, bits, quantiz
         assert shapes[name].signed or not row["a_signed"]
     ans = activations(model, images)
     assert set(ans) == set(get_bits(model))
+
+
+def test_the_example_of_the_documentation_does_what_it_says(capsys) -> None:
+    page = Path(__file__).resolve().parent.parent / "docs" / "quantization.md"
+    code = page.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    exec(code, {})
+    assert code.rstrip().rpartition("# ")[2].startswith(capsys.readouterr().out.strip())
 
 
 def test_shortcuts_follow_the_layer_they_feed() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -154,7 +155,11 @@ def page(setting: Setting, rows: Sequence[Row], notes: Sequence[str], command: s
             "",
             *notes,
             "",
-            f"Made by `{command}`;",
+            "Made by",
+            "",
+            f"    {command}",
+            "",
+            "with `pip install brevitas 'setuptools<81'` in the environment of that Python;",
             "other work on the machine moves the milliseconds, and the ratios less.",
             "",
         ]
@@ -196,7 +201,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", choices=sorted(LIMIT))
     parser.add_argument("--compile", action="store_true", help="torch.compile every network")
-    parser.add_argument("--brevitas", metavar="PYTHON", help="Python of an environment with it")
+    parser.add_argument(
+        "--brevitas",
+        metavar="PYTHON",
+        default=os.environ.get("QUANOS_BREVITAS"),
+        help="Python of an environment with Brevitas and setuptools<81; default $QUANOS_BREVITAS",
+    )
     parser.add_argument("--out", type=Path, help="page to write, docs/benchmarks_qat.md say")
     given = vars(parser.parse_args(arguments))
     python, out = given.pop("brevitas"), given.pop("out")
@@ -209,7 +219,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if out:
             words = [f"--{name} {value}" for name, value in given.items() if name != "compile"]
             flags = ["--compile"] * setting.compile + ["--brevitas PYTHON"] * (python is not None)
-            command = " ".join(["python -m quanos.bench_qat", *words, *flags, f"--out {out.name}"])
+            command = " ".join(
+                ["python -m quanos.bench_qat", *words, *flags, f"--out docs/{out.name}"]
+            )
             write_text(out, page(setting, rows, notes, command))
 
     return guarded(body)

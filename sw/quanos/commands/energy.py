@@ -39,7 +39,8 @@ class Energy:
     table: Path | None = None
     """Energy table; without it the one that ships with the package."""
     stimulus: str = "uniform"
-    """Operands that the table was measured with, for example uniform or uniform_signed."""
+    """Operands that the table was measured with; layers whose input can be negative take the rows
+    of the name with _signed."""
     supply: Literal["nominal", "scaled"] = "nominal"
     """Supply voltage: nominal, or the lowest that keeps the throughput."""
     json: bool = False
