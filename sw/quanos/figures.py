@@ -95,6 +95,12 @@ def training(columns: Sequence[Column], title: str) -> Markup | None:
 
 def mac_energy(table: EnergyTable, supply: str, title: str) -> Markup | None:
     """Energy per MAC over that of the conventional 16-bit MAC at nominal supply, by scheme."""
+    parts = mac_energy_parts(table, supply)
+    return parts and chart(title, *parts)
+
+
+def mac_energy_parts(table: EnergyTable, supply: str) -> tuple[Axis, Axis, list[Series]] | None:
+    """Axes and lines of `mac_energy`; None where the table lacks the conventional MAC."""
     unit = conventional_fj(table)
     if unit is None:
         return None
@@ -102,8 +108,7 @@ def mac_energy(table: EnergyTable, supply: str, title: str) -> Markup | None:
     if supply == "nominal":
         lines += [_paper(scheme) for scheme in NET_MAC_ENERGY]
     high = max((y for line in lines for _, y, _ in line.points), default=0)
-    return chart(
-        title,
+    return (
         Axis(label="bits of both operands", low=0, high=MAX_BITS, step=2),
         Axis(label="energy per MAC, conventional 16 bit = 1", low=0, high=high),
         lines,

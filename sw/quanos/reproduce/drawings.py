@@ -2,53 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from importlib import resources
 from typing import Any
 
 from flows.table import EnergyTable
-from quanos.figures import mac_energy, percent
-from quanos.markup import Markup, element, join
-from quanos.svg import HEIGHT, WIDTH, Axis, Series, chart
+from quanos.figures import mac_energy_parts, percent
+from quanos.sense_figures import STYLE
+from quanos.svg import Axis, Series, document
 
-ROW = 20
-"""Height of a line of the legend."""
-
-
-def standalone(drawing: Markup, title: str) -> str:
-    """A chart and its legend, which is HTML on a page, as one SVG with its own style."""
-    entries = re.findall(r"<li>(<svg.*?</svg>)(.*?)</li>", drawing, re.DOTALL)
-    top = ROW * ((len(entries) + 1) // 2) + 26
-    parts = [element("text", title, x=4, y=16, class_="title")]
-    for place, (swatch, name) in enumerate(entries):
-        x, y = 4 + WIDTH // 2 * (place % 2), 24 + ROW * (place // 2)
-        parts.append(_moved(_inside(swatch), x, y))
-        parts.append(element("text", Markup(name), x=x + 32, y=y + 11))
-    body = drawing[drawing.rindex("</ul>") + 5 :] if "</ul>" in drawing else drawing
-    parts.append(_moved(_inside(body), 0, top))
-    css = resources.files("quanos").joinpath("report.css").read_text("utf-8")
-    style = element(
-        "style", Markup(css + "svg { background: var(--paper); } .title { font-weight: bold; }")
-    )
-    return str(
-        element(
-            "svg",
-            join(style, *parts),
-            xmlns="http://www.w3.org/2000/svg",
-            viewBox=f"0 0 {WIDTH} {HEIGHT + top}",
-            role="img",
-            aria_label=title,
-        )
-    )
-
-
-def _inside(svg: str) -> Markup:
-    return Markup(svg[svg.index(">") + 1 : svg.rindex("</svg>")])
-
-
-def _moved(content: Markup, x: float, y: float) -> Markup:
-    return element("g", content, transform=f"translate({x} {y})")
+# Two more series than a measurement has, and the points that the paper implies.
+STYLE += """
+.line.s3 { stroke: #a3478a; } .marker.s3 { fill: #a3478a; }
+.line.s4, .marker.s4 { stroke: #6b6b6b; fill: none; }
+.marker.hollow { fill: #fff; stroke-width: 2; }
+.hollow.s0 { stroke: #0072b2; } .hollow.s1 { stroke: #d55e00; } .hollow.s2 { stroke: #00845f; }
+"""
 
 
 def sensitivity(title: str, lines: dict[str, dict[str, float]]) -> str:
@@ -66,13 +34,14 @@ def sensitivity(title: str, lines: dict[str, dict[str, float]]) -> str:
     ]
     high = max(y for one in series for _, y, _ in one.points)
     layers = max(len(one.points) for one in series)
-    drawing = chart(
+    drawing = document(
         title,
         Axis(label="layer, in forward order", low=1, high=layers),
         Axis(label="ANS", low=0, high=high),
         series,
+        STYLE,
     )
-    return standalone(drawing, title)
+    return str(drawing)
 
 
 def losses(title: str, columns: dict[str, dict[str, Any]], attack: str) -> str:
@@ -91,19 +60,21 @@ def losses(title: str, columns: dict[str, dict[str, Any]], attack: str) -> str:
         series.append(Series(name=label, style=style, points=points, dashed=masked))
     high = max((x for one in series for x, _, _ in one.points), default=1.0)
     low = min([0.0, *(y for one in series for _, y, _ in one.points)])
-    drawing = chart(
+    drawing = document(
         title,
         Axis(label="epsilon, pixels in 0..1", low=0, high=high),
         Axis(label="adversarial loss", low=low, high=1, write=percent),
         series,
+        STYLE,
     )
-    return standalone(drawing, title)
+    return str(drawing)
 
 
 def energy_per_mac(table: EnergyTable) -> str:
     """Energy per MAC against precision, with the paper's points (Figure 1(d))."""
+    parts = mac_energy_parts(table, "nominal")
     title = "Figure 1(d): energy per MAC, nominal supply"
-    return standalone(mac_energy(table, "nominal", title) or Markup(""), title)
+    return str(document(title, *parts, STYLE)) if parts else ""
 
 
 def titles(names: Sequence[str]) -> dict[str, str]:
