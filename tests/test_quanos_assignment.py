@@ -65,3 +65,13 @@ def test_an_energy_limit_holds_in_its_scheme(tmp_path, scheme) -> None:
 def test_two_budgets_at_once_are_refused() -> None:
     with pytest.raises(ConfigError, match="exclude each other"):
         override({"mean_bits": 5, "energy_mj": 0.1}, "here")
+
+
+def test_columns_trained_together_are_those_trained_alone(tmp_path) -> None:
+    config = replace(CONFIG, epochs=2, baselines=("16",))
+    runs = {}
+    for jobs in (1, 2):
+        folder = tmp_path / str(jobs)
+        runs[jobs] = run_experiment(config, folder, EnergyTable.load(), limit=130, jobs=jobs)
+        runs[jobs].pop("seconds")
+    assert runs[1] == runs[2]

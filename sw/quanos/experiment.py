@@ -38,6 +38,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ from flows.table import EnergyTable
 from quanos import parallel
 from quanos.assignment import energy_costs_mj, own_layers, sense
 from quanos.config import Config
-from quanos.data import Dataset, load_dataset
+from quanos.data import Dataset
 from quanos.layers import get_bits
 from quanos.policies import POLICIES, mean
 from quanos.prices import priced
@@ -57,6 +58,7 @@ from quanos.robustness import accuracy, count_attacks, evaluate
 from quanos.run import SUMMARY, open_run, provenance, write_json
 from quanos.slices import Paused, Slice
 from quanos.state import State, device, fresh
+from quanos.together import Task, prepared, train_together
 from quanos.trainer import SENSED, train
 
 SCHEMA = "quanos.summary/1"
@@ -73,16 +75,17 @@ def run_experiment(
     command: str = "",
     sitting: Slice | None = None,
     limit: int = 0,
+    jobs: int = 1,
 ) -> dict[str, Any]:
     """Train, attack and price all columns; writes the run folder and returns its summary.
 
     `command` is what the run was asked for with; it is kept in `run.json`. `limit` takes the first
-    images of every split alone, for trying things out. Under torchrun process 0 returns the
-    summary, the others nothing. Raises Paused where `sitting` is over.
+    images of every split alone, for trying things out. With `jobs` above one, columns are trained
+    at the same time. Under torchrun process 0 returns the summary, the others nothing. Raises
+    Paused where `sitting` is over.
     """
     sitting = sitting or Slice()
-    data = load_dataset(config.dataset, config.data_path).hold_out(config.validation_images)
-    data = data.limit(limit)
+    data = prepared(config, limit)
     if config.threads:
         torch.set_num_threads(config.threads)
     fresh(
@@ -95,6 +98,9 @@ def run_experiment(
     if group.lead:
         write_json(folder / "run.json", origin)
     start = time.perf_counter()
+    if jobs > 1:
+        main, *others = tasks(config, folder, limit, table)
+        train_together(main, others, sitting, jobs)
     states = dict(train_columns(config, data, folder, sitting, table))
     if not group.lead:
         return {}
@@ -117,6 +123,25 @@ def run_experiment(
     return summary
 
 
+def tasks(config: Config, folder: Path, limit: int, table: EnergyTable) -> Iterator[Task]:
+    """The network by the policy and the baselines at given bits, each with its folder made ready.
+
+    Other baselines hang on the first network's bits; they are trained when it is.
+    """
+    both: dict[str, Any] = {"limit": limit, "table": table}
+    yield Task(name=main_column(config), config=config, folder=folder, warm=None, **both)
+    for name in filter(str.isdigit, config.baselines):
+        own = replace(config, baselines=(), **_uniform(float(name)))
+        make_ready(folder / name, own)
+        yield Task(name=name, config=own, folder=folder / name, warm=folder / SENSED, **both)
+
+
+def make_ready(place: Path, config: Config) -> None:
+    """Open a baseline's folder."""
+    open_run(place, config, resume=True, overwrite=True)
+    write_json(place / "run.json", provenance(config, ""))
+
+
 def train_columns(
     config: Config,
     data: Dataset,
@@ -133,11 +158,7 @@ def train_columns(
         own = replace(config, baselines=(), **_baseline(baseline, state.model, data, config, table))
         place = folder / baseline
 
-        def make_ready(place: Path = place, own: Config = own) -> None:
-            open_run(place, own, resume=True, overwrite=True)
-            write_json(place / "run.json", provenance(own, ""))
-
-        group.from_lead(make_ready)
+        group.from_lead(partial(make_ready, place, own))
         yield (
             baseline,
             train(
@@ -192,8 +213,11 @@ def _baseline(
         costs = energy_costs_mj(model, data.input_shape, config, table)
         energy = sum(costs[layer][k - 1] for layer, k in bits.items())
         return {"policy": name, "energy_mj": energy, "mean_bits": 0.0, "rounds": 1}
-    limit = float(round(mean(bits))) if name == "mean" else float(name)
-    return {"policy": "uniform", "energy_mj": 0.0, "mean_bits": limit, "rounds": 1}
+    return _uniform(float(round(mean(bits))) if name == "mean" else float(name))
+
+
+def _uniform(bits: float) -> dict[str, Any]:
+    return {"policy": "uniform", "energy_mj": 0.0, "mean_bits": bits, "rounds": 1}
 
 
 def column(

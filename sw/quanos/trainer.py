@@ -232,7 +232,8 @@ class Trainer:
         self._save(checkpoint.NAME, state)
         if self.group.lead:
             progress.line(epoch_line(metric, config))
-        if state.epoch < config.epochs and self.group.from_lead(self.slice.over):
+        ended = self.group.from_lead(self.slice.over) or state.epoch == self.slice.stop_epoch
+        if state.epoch < config.epochs and ended:
             raise Paused(f"{self.folder} stands after epoch {state.epoch} of {config.epochs}")
 
     def _save(self, name: str, state: State) -> None:

@@ -58,6 +58,8 @@ class Train:
     """Save and stop after so many seconds, exit status 0; --resume goes on, on any machine."""
     shard_mb: float = 0
     """Split checkpoints into files below so many megabytes; 0: whole."""
+    jobs: int = 1
+    """Networks trained at the same time, in processes of their own on the same device."""
     tensorboard: bool = False
     """Write the metrics for TensorBoard too (pip install 'quanos[tensorboard]')."""
     json: bool = False
@@ -90,6 +92,7 @@ class Train:
                 overwrite=self.overwrite,
                 command=shlex.join(["quanos", *sys.argv[1:]]),
                 sitting=sitting,
+                jobs=self.jobs,
             )
         except Paused as pause:
             self._paused(str(pause), folder)

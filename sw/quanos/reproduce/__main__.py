@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     own.add_argument("--out", type=Path, default=Path("docs/reproduction.md"), help="the page")
     own.add_argument("--time-limit", type=float, default=0, help="save and stop after SECONDS")
     own.add_argument("--resume", action="store_true", help="go on where the last slice stopped")
+    own.add_argument("--jobs", type=int, default=1, help="networks trained at the same time")
     own.add_argument("--shard-mb", type=float, default=0, help="split checkpoints below MB")
     own.add_argument(
         "--smoke",
@@ -79,6 +80,7 @@ def _drive(args: argparse.Namespace, command: str, experiments: list) -> int | N
         data_dir=str(args.data or ""),
         resume=args.resume,
         smoke=args.smoke,
+        jobs=args.jobs,
         command=command,
         sitting=Slice(time_limit=args.time_limit, shard_mb=args.shard_mb),
     )

@@ -33,6 +33,7 @@ class Driver:
     data_dir: str = ""
     resume: bool = False
     smoke: bool = False
+    jobs: int = 1
     command: str = ""
     sitting: Slice
 
@@ -65,6 +66,7 @@ class Driver:
                 command=self.command,
                 sitting=self.sitting,
                 limit=SMOKE_IMAGES if self.smoke else 0,
+                jobs=self.jobs,
             )
         if group(config.device).lead:
             if "16" in config.baselines:

@@ -92,7 +92,8 @@ not robust, whatever it withstands."""
 
 def command(scale: str, name: str) -> str:
     """How an experiment is run."""
-    return f"`nox -s reproduce -- --scale {scale} --only {name} --data DIR --resume`"
+    data = "" if name == FASHION else "--data DIR "  # Debian's files are found by themselves
+    return f"`nox -s reproduce -- --scale {scale} --only {name} {data}--resume`"
 
 
 def best(results: Path, name: str) -> tuple[str, dict[str, Any]] | None:
@@ -279,5 +280,5 @@ def _queue(results: Path, plans: dict[str, Experiment]) -> str:
             rows.append([str(len(rows) + 1), state, ", ".join(plan.fills), command(scale, name)])
     text = "Largest value first; on one CUDA GPU of the H100 class for `fast` and `full`. DIR is "
     text += "the folder with the data sets' files; with `--time-limit SECONDS` each command works "
-    text += "in slices, on any machine.\n\n"
+    text += "in slices, on any machine, and with `--jobs 4` four networks share the card.\n\n"
     return text + tables.markdown(["", "state", "fills", "command"], rows)

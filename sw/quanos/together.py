@@ -1,0 +1,83 @@
+"""Columns of a run at the same time, in processes of their own: several share one card.
+
+The epochs that all columns share come first, in one process; then each column whose bits do not
+hang on another's end is trained beside the others, and attacked. Nothing here decides a number:
+every column is trained and measured as it would be alone, and found finished by what comes after.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from flows.table import EnergyTable
+from quanos.config import Config
+from quanos.data import Dataset, load_dataset
+from quanos.slices import Paused, Slice
+from quanos.trainer import SENSED, train
+
+if TYPE_CHECKING:
+    from quanos.state import State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A column: its configuration and folder, where it starts from, and how many images it sees."""
+
+    name: str
+    config: Config
+    folder: Path
+    warm: Path | None
+    limit: int
+    table: EnergyTable
+
+    def train(self, sitting: Slice) -> tuple[State, Dataset]:
+        """Train, or find it trained; the final state, and the data."""
+        data = prepared(self.config, self.limit)
+        options: dict[str, Any] = {"warm": self.warm, "sitting": sitting, "table": self.table}
+        return train(self.config, data, self.folder, label=self.name, **options), data
+
+
+def prepared(config: Config, limit: int) -> Dataset:
+    """The data set of a run, its validation images held out; `limit` images a split, 0: all."""
+    data = load_dataset(config.dataset, config.data_path)
+    return data.hold_out(config.validation_images).limit(limit)
+
+
+def train_together(main: Task, others: Sequence[Task], sitting: Slice, jobs: int) -> None:
+    """Train `main` and `others`, `jobs` at a time. Raises Paused where the time is up."""
+    if not (main.folder / SENSED).exists():
+        shared = replace(sitting, stop_epoch=main.config.sense_epoch)
+        with contextlib.suppress(Paused):
+            main.train(shared)
+        if sitting.over():
+            raise Paused(f"{main.folder} stands at the epochs that its columns share")
+    left = replace(sitting, time_limit=sitting.left())
+    with _pool(jobs) as pool:
+        waiting = [pool.submit(_train, task, left) for task in (main, *others)]
+        for future in waiting:
+            future.result()
+
+
+def _pool(jobs: int) -> ProcessPoolExecutor:
+    spawn = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+    return ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_quiet)
+
+
+def _quiet() -> None:
+    """Lines in place of bars: several bars would write over each other."""
+    os.environ["TTY_COMPATIBLE"] = "0"
+
+
+def _train(task: Task, sitting: Slice) -> None:
+    if task.config.threads:
+        torch.set_num_threads(task.config.threads)
+    task.train(replace(sitting, started=Slice().started))
