@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from quanos.headline import reasons
 from quanos.markup import Markup, element, join, table
-from quanos.result_table import PARTS, Row, digits, result_rows
+from quanos.result_table import ATTACKS, PARTS, Row, digits, epsilon_text, result_rows
 from quanos.results import Run
 
 ABSENT = "\N{EN DASH}"
 """What stands for a number that is not there."""
+
+PARTS_NOTE = (
+    "FGSM and PGD are tried on every image that is classified right. Each of the others is tried "
+    "on the images that withstood all before it, in this order, and its figure counts those that "
+    "withstand it too: where it does not fall, the attack found nothing new."
+)
 
 
 def results(run: Run) -> Markup:
@@ -23,7 +29,8 @@ def results(run: Run) -> Markup:
         element("p", note, class_="small"),
         element(
             "details",
-            element("summary", "What the worst case is made of"),
+            element("summary", "What the worst case is made of, attack by attack"),
+            element("p", PARTS_NOTE, class_="small"),
             _table(run, [row for row in rows if row.group == PARTS]),
         ),
     )
@@ -87,15 +94,49 @@ def gates(run: Run) -> Markup:
     return join(title, element("ul", rows), element("details", _gate_numbers(run)))
 
 
+GATE_COLUMNS = (
+    ("FGSM", "fgsm_accuracy"),
+    ("PGD", "pgd_accuracy"),
+    ("all white boxes", "white_box_accuracy"),
+    ("all attacks", "worst_accuracy"),
+    ("random noise", "noise_accuracy"),
+    ("survive 8-bit rounding", "survives_rounding"),
+)
+"""Heading and field of the gate's numbers at an epsilon."""
+
+
 def _gate_numbers(run: Run) -> Markup:
-    head = ("network", "epsilon", "FGSM", "PGD", "random noise", "epsilon 0.5", "zero gradients")
-    rows = []
+    head = ("network", "epsilon", *(title for title, _ in GATE_COLUMNS))
+    rows = [
+        [
+            column.title,
+            epsilon_text(row.epsilon),
+            *(_percent(getattr(row, name)) for _, name in GATE_COLUMNS),
+        ]
+        for column in run.columns
+        for row in column.gate.rows
+    ]
+    title = element("summary", "The gate's numbers: accuracy under each, and what stands beside it")
+    texts = element("ul", [element("li", text) for text in _beside(run)], class_="small")
+    return join(title, element("div", table(head, rows), class_="scroll"), texts)
+
+
+def _percent(share: float | None) -> str:
+    return ABSENT if share is None else f"{100 * share:.1f} %"
+
+
+def _beside(run: Run) -> Iterator[str]:
+    """Per network: zero gradients, epsilon 0.5, longer attacks, and what could not be made."""
     for column in run.columns:
         gate = column.gate
-        ends = (gate.accuracy_at_half, gate.zero_gradient_share)
-        for row in gate.rows:
-            shares = (row.fgsm_accuracy, row.pgd_accuracy, row.noise_accuracy, *ends)
-            numbers = [f"{row.epsilon:.4f}", *(f"{100 * share:.1f} %" for share in shares)]
-            rows.append([column.title, *numbers])
-    title = element("summary", "The gate's numbers: accuracy under each, zero gradients by image")
-    return join(title, table(head, rows))
+        text = (
+            f"{column.title}: {_percent(gate.zero_gradient_share)} of the images have a gradient "
+            f"of zero; accuracy at epsilon 0.5 is {_percent(gate.accuracy_at_half)}"
+        )
+        if gate.longer:
+            text += (
+                f"; three times the steps and restarts take it from {_percent(gate.longer.before)} "
+                f"to {_percent(gate.longer.after)} at epsilon {epsilon_text(gate.longer.epsilon)}"
+            )
+        missing = [f"{ATTACKS.get(n, n)} ({reason})" for n, reason in gate.absent.items()]
+        yield f"{text}. Not made: {'; '.join(missing)}." if missing else f"{text}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,27 @@ class Price:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Accuracies (shares of 1) of attacks that must be ordered at one epsilon."""
+    """Accuracies (shares of 1) of attacks that must be ordered at one epsilon.
+
+    What older summaries do not tell is None.
+    """
 
     epsilon: float
     fgsm_accuracy: float
     noise_accuracy: float
     pgd_accuracy: float
+    white_box_accuracy: float | None = None
+    worst_accuracy: float | None = None
+    survives_rounding: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Longer:
+    """What more steps and restarts leave of the accuracy under the worst case."""
+
+    epsilon: float
+    before: float
+    after: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +73,8 @@ class Gate:
     zero_gradient_share: float
     accuracy_at_half: float
     rows: tuple[Comparison, ...]
+    longer: Longer | None = None
+    absent: dict[str, str] = field(default_factory=dict)
 
     @property
     def masked(self) -> bool:
@@ -248,14 +265,27 @@ def _attacks(node: Node) -> tuple[Attacked, ...]:
 
 
 def _gate(node: Node) -> Gate:
-    rows = dict(node.items()).get("rows", ())
-    names = ("epsilon", "fgsm_accuracy", "noise_accuracy", "pgd_accuracy")
+    given = dict(node.items())
+    absent = dict(given["absent"].items()) if "absent" in given else {}
     return Gate(
         verdict=node["verdict"].text(),
         zero_gradient_share=node["zero_gradient_share"].share(),
         accuracy_at_half=node["accuracy_at_0.5"].share(),
-        rows=tuple(Comparison(**{name: row[name].share() for name in names}) for row in rows),
+        rows=tuple(map(_comparison, given.get("rows", ()))),
+        longer=_longer(given["longer"]) if "longer" in given else None,
+        absent={name: reason.text() for name, reason in absent.items()},
     )
+
+
+def _comparison(row: Node) -> Comparison:
+    names = ["epsilon", "fgsm_accuracy", "noise_accuracy", "pgd_accuracy"]
+    later = ("white_box_accuracy", "worst_accuracy", "survives_rounding")
+    names += [name for name in later if name in dict(row.items())]
+    return Comparison(**{name: row[name].share() for name in names})
+
+
+def _longer(node: Node) -> Longer:
+    return Longer(**{name: node[name].share() for name in ("epsilon", "before", "after")})
 
 
 def _price(node: Node) -> Price:
