@@ -35,7 +35,7 @@ ANCHORS = (
     Anchor(_BITFUSION, ("fixed", 8), ("fixed", 16), 0.317),
     Anchor(_BITFUSION, ("fixed", 4), ("fixed", 16), 0.125),
     Anchor(_BITFUSION, ("fixed", 2), ("fixed", 16), 0.058),
-    Anchor("DVAFS (DATE'17), 40 nm", ("dvafs", 16), ("fixed", 16), 1.21),
+    Anchor("DVAFS (DATE'17), 40 nm, quoted at second hand", ("dvafs", 16), ("fixed", 16), 1.21),
     Anchor(_GF22, ("dg", 4), ("dg", 8), 0.625),
     Anchor(_GF22, ("dg", 2), ("dg", 8), 0.493),
     Anchor(_GF22, ("dvafs", 4), ("dvafs", 8), 0.323),
