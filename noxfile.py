@@ -54,6 +54,25 @@ def netlist_steps(session: nox.Session) -> None:
     )  # fmt: skip
 
 
+def array_steps(session: nox.Session) -> None:
+    """The arrays' bench, on Verilog and on a netlist, and the proofs."""
+    places = f"{BUILD / 'rtl_small'}", f"{BUILD / 'synth_small'}"
+    bench = ("python", "-m", "hw.tb.array_harness", "--build", f"{BUILD / 'sim'}")
+    session.run(
+        "python", "-m", "hw.rtl.verilog", "--scheme", "dvafs", "--w-width", "8", "--a-width", "8",
+        "--min-lane", "2", "--rows", "2", "--columns", "2", "--k-max", "64", "--depth", "4",
+        "--out", places[0],
+    )  # fmt: skip
+    session.run("python", "-m", "flows.synth", "--rtl", places[0], "--out", places[1])
+    session.run(*bench)
+    session.run(*bench, "--arrays", places[0], "--netlists", places[1])
+    session.run("python", "-m", "flows.control")
+    session.run(
+        "python", "-m", "flows.equivalence",
+        "--rtl", f"{BUILD / 'rtl'}", "--synth", f"{BUILD / 'synth'}",
+    )  # fmt: skip
+
+
 def energy_steps(session: nox.Session, options: Sequence[str] = ()) -> None:
     session.run(
         "python", "-m", "flows.measure", "--rtl", f"{BUILD / 'rtl'}",
@@ -115,11 +134,12 @@ def main(session: nox.Session) -> None:
 
 @nox.session
 def rtl(session: nox.Session) -> None:
-    """Elaborate the hardware, test it and its netlists with cocotb, and test the bench."""
+    """Elaborate the hardware, test it and its netlists with cocotb, test the bench, prove."""
     prepare(session, "hw,flows")
     rtl_steps(session, session.posargs)
     synth_steps(session)
     netlist_steps(session)
+    array_steps(session)
 
 
 @nox.session

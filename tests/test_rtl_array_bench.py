@@ -196,7 +196,7 @@ def test_bench_passes_an_array_and_catches_one_of_less_depth(tmp_path):
         (["--arrays", "EMPTY"], r"EMPTY holds no array; write one with python -m hw.rtl.verilog"),
         (["--arrays", "BAD"], r"x\.array\.json is not the spec of an array"),
         (["--arrays", "BARE"], r"array_fixed_w2a2_1x1\.v is missing beside its spec"),
-        (["--netlist"], r"--netlist needs --arrays and the --cells"),
+        (["--netlists", "EMPTY"], r"--netlists needs --arrays"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments, sentence, tmp_path, capsys):

@@ -1,7 +1,7 @@
 """Test systolic arrays: `python -m hw.tb.array_harness --build build/sim`.
 
 Every array is simulated by Verilator under cocotb (hw.tb.systolic_array_tb): products back to back
-in every class of modes, under every stall pattern on every stream, against NumPy's; `--netlist`
+in every class of modes, under every stall pattern on every stream, against NumPy's; `--netlists`
 tests gate netlists in the same way. Exit status: 0 all passed and all coverage full, 1 an array is
 wrong or a bin empty, 2 bad input or a missing tool.
 """
@@ -23,7 +23,7 @@ from hw.rtl.verilog import write
 from hw.tb import simulator
 from hw.tb.array_wrapper import array_bench
 from hw.tb.coverage import Cross
-from hw.tb.harness import JOBS, waiting
+from hw.tb.harness import JOBS, netlist, waiting
 from hw.tb.products import crosses
 from hw.tb.streams import Files
 
@@ -47,7 +47,7 @@ class Array:
     """An array to test: its spec and the Verilog that claims to be it."""
 
     spec: ArraySpec
-    verilog: Path
+    sources: tuple[Path, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,21 +65,23 @@ class ArrayOutcome:
     error: str = ""
 
 
-def find_arrays(folder: Path, ending: str) -> list[Array]:
-    """The arrays whose specs stand in `folder`, with Verilog NAME + `ending`."""
+def find_arrays(folder: Path, netlists: Path | None = None) -> list[Array]:
+    """The arrays whose specs stand in `folder`; with `netlists` the circuits are taken there."""
     found = []
     for path in sorted(folder.glob("*.array.json")):
         try:
             spec = ArraySpec(**json.loads(path.read_text(encoding="utf-8")))
         except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
             raise ValueError(f"{path} is not the spec of an array ({error}).") from None
-        found.append(Array(spec=spec, verilog=folder / f"{spec.name}{ending}"))
+        verilog = (folder / f"{spec.name}.v",)
+        sources = netlist(netlists, spec.name) if netlists else verilog
+        found.append(Array(spec=spec, sources=sources))
     if not found:
         raise ValueError(
             f"{folder} holds no array; write one with python -m hw.rtl.verilog --rows 2 "
             f"--columns 2 --out {folder}."
         )
-    if missing := [array.verilog for array in found if not array.verilog.exists()]:
+    if missing := [path for array in found for path in array.sources if not path.exists()]:
         raise ValueError(f"{missing[0]} is missing beside its spec.")
     return found
 
@@ -104,11 +106,9 @@ def simulate(place: Path, index: int, array: Array, seed: int, waves: bool) -> A
     return outcome
 
 
-def run(
-    arrays: Sequence[Array], cells: Sequence[Path], build: Path, seed: int, waves: bool = False
-) -> list[ArrayOutcome]:
-    """Build and test the arrays, two at a time; `cells` are models of a netlist's cells."""
-    sources = [*cells, *(array.verilog for array in arrays)]
+def run(arrays: Sequence[Array], build: Path, seed: int, waves: bool = False) -> list[ArrayOutcome]:
+    """Build and test the arrays, two at a time."""
+    sources = list(dict.fromkeys(path for array in arrays for path in array.sources))
     with waiting(f"building a simulator of {len(arrays)} arrays"):
         place = simulator.build(array_bench([a.spec for a in arrays]), sources, build, waves)
     with ThreadPoolExecutor(JOBS) as pool:
@@ -154,16 +154,17 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Options of the command."""
     parser = argparse.ArgumentParser(prog="python -m hw.tb.array_harness", description=__doc__)
     parser.add_argument("--arrays", type=Path, help="folder of arrays (default: written anew)")
-    parser.add_argument("--netlist", action="store_true", help="test NAME.netlist.v, not NAME.v")
-    parser.add_argument("--cells", type=Path, nargs="*", default=[], help="models of its cells")
+    parser.add_argument(
+        "--netlists", type=Path, metavar="DIR", help="test the netlists that flows.synth wrote here"
+    )
     parser.add_argument("--build", type=Path, default=Path("build/sim"), help="builds (build/sim)")
     parser.add_argument("--seed", type=int, default=1, help="of the random products (1)")
     parser.add_argument("--waves", action="store_true", help="keep a dump of every array")
     args = parser.parse_args(arguments)
     if args.seed < 0:
         raise ValueError("--seed must be at least 0.")
-    if args.netlist and not (args.arrays and args.cells):
-        raise ValueError("--netlist needs --arrays and the --cells that the netlists are made of.")
+    if args.netlists and not args.arrays:
+        raise ValueError("--netlists needs --arrays, the folder of the arrays' specs.")
     return args
 
 
@@ -179,10 +180,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         args = parse(arguments)
         simulator.prepare()
-        ending = ".netlist.v" if args.netlist else ".v"
-        arrays = find_arrays(args.arrays or written(args.build), ending)
+        arrays = find_arrays(args.arrays or written(args.build), args.netlists)
         with simulator.locked(args.build):
-            outcomes = run(arrays, args.cells, args.build, args.seed, args.waves)
+            outcomes = run(arrays, args.build, args.seed, args.waves)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -190,7 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("interrupted.", file=sys.stderr)
         os._exit(130)  # without waiting for the simulators, which the same key has ended
     print(table(outcomes))
-    print(f"seed {args.seed}")
+    print(f"{'netlists' if args.netlists else 'RTL'}, seed {args.seed}")
     return report(coverage(arrays, outcomes), outcomes)
 
 
