@@ -1,8 +1,9 @@
 """A network's layers on the simulated array: `python -m hw.tb.network LAYERS --scheme dvafs`.
 
-LAYERS is a folder of layer operands as `quanos export --operands` writes them. The array computes
-the products of all layers in one run, each layer in its own precision mode, switched between tiles
-without draining; every sum must equal the exported one. Exit status: 0 all equal, 1 a sum is wrong,
+LAYERS is a folder of layer operands as `quanos export --operands` writes them, or `vgg19`: layers
+of the VGG-19 of the paper, random codes at the bits of its Table II. The array computes products of
+all layers in one run, each layer in its own precision mode, switched between tiles without
+draining; every sum must equal the exported one. Exit status: 0 all equal, 1 a sum is wrong,
 2 bad input or a missing tool.
 """
 
@@ -15,6 +16,8 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from hw.rtl.layers import Layer, read_layers
 from hw.rtl.spec import SCHEMES, ArraySpec
 from hw.rtl.verilog import write
@@ -24,6 +27,10 @@ from hw.tb.harness import waiting
 from hw.tb.streams import Files
 
 MODULE = "hw.tb.network_tb"
+VGG19 = "vgg19"
+VGG19_CHANNELS = (*(64,) * 2, *(128,) * 2, *(256,) * 4, *(512,) * 8)
+VGG19_BITS = (9, 4, 5, 3, 3, 3, 4, 2, 4, 6, 9, 8, 9, 7, 3, 2)  # Table II less its 17th
+VGG19_PIXELS = 64  # of a layer's output: those of a tile; what follows them is the same again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +74,24 @@ def run(
     return outcome
 
 
+def vgg19_layers(build: Path, seed: int) -> Path:
+    """Write random operands of VGG-19's shapes, of as many pixels as an array keeps; the folder."""
+    rng, folder = np.random.default_rng(seed), build / VGG19
+    folder.mkdir(parents=True, exist_ok=True)
+    inputs = 3
+    for number, (outputs, bits) in enumerate(zip(VGG19_CHANNELS, VGG19_BITS, strict=True)):
+        most = (1 << bits - 1) - 1
+        w = rng.integers(-most, most, (1, 9 * inputs, outputs), endpoint=True)
+        a = rng.integers(0, 1 << bits, (1, VGG19_PIXELS, 9 * inputs))
+        path = folder / f"{number:02}-conv{number}.npz"
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        with beside.open("wb") as file:
+            np.savez(file, a=a, w=w, sums=a @ w, bits=bits, a_signed=0, images=1)
+        beside.replace(path)
+        inputs = outputs
+    return folder
+
+
 def text(layers: list[Layer], spec: ArraySpec, outcome: NetworkOutcome) -> str:
     """The layers with their modes, and what the array did."""
     lines = [f"{'layer':24}{'bits':>5}{'lanes':>6}{'activations':>12}{'M x K x N':>18}{'MACs':>12}"]
@@ -89,7 +114,7 @@ def text(layers: list[Layer], spec: ArraySpec, outcome: NetworkOutcome) -> str:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Options of the command."""
     parser = argparse.ArgumentParser(prog="python -m hw.tb.network", description=__doc__)
-    parser.add_argument("layers", type=Path, help="folder of layer operands (quanos export)")
+    parser.add_argument("layers", help=f"folder of layer operands (quanos export), or {VGG19}")
     parser.add_argument("--scheme", choices=SCHEMES, default="dvafs", help="of the MACs (dvafs)")
     parser.add_argument("--rows", type=int, default=8, help="rows of the array (8)")
     parser.add_argument("--columns", type=int, default=8, help="columns of the array (8)")
@@ -112,7 +137,8 @@ def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
     try:
         args = parse(arguments)
-        layers = read_layers(args.layers)
+        folder = vgg19_layers(args.build, args.seed) if args.layers == VGG19 else Path(args.layers)
+        layers = read_layers(folder)
         spec = ArraySpec(
             scheme=args.scheme, rows=args.rows, columns=args.columns, k_max=args.k_max,
             depth=args.depth,
@@ -120,7 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
         check(layers, spec)
         simulator.prepare()
         outcome = run(
-            args.layers, spec, args.build, sample=args.sample, seed=args.seed, waves=args.waves
+            folder, spec, args.build, sample=args.sample, seed=args.seed, waves=args.waves
         )
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
