@@ -190,10 +190,11 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Speed of the activity engine beside other simulators, and of a quantized training step."""
-    prepare(session, "all")
+    prepare(session, "all", "bench")
     synth_steps(session)
-    netlist = BUILD / "synth" / "mac_fixed_w16a16.netlist.json"
-    session.run("python", "-m", "flows.bench", f"{netlist}", *session.posargs)
+    fixed, dvafs = (BUILD / "synth" / f"mac_{n}.netlist.json" for n in ("fixed_w16a16", "dvafs_16"))
+    scale = ("--scale", f"{dvafs}")
+    session.run("python", "-m", "flows.bench", f"{fixed}", *scale, *session.posargs)
     session.run("python", "-m", "quanos.bench_qat")  # Brevitas: QUANOS_BREVITAS names its Python
 
 

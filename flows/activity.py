@@ -70,7 +70,11 @@ class Batches:
 
 
 class Simulator:
-    """A netlist with its delays, ready for batches of stimulus; `delays` is "zero" or "nldm"."""
+    """A netlist with its delays, ready for batches of stimulus; `delays` is "zero" or "nldm".
+
+    It keeps buffers from run to run, so that one thread at a time may use it; `threads` are its own
+    (in C alone), and the counts do not depend on them.
+    """
 
     def __init__(
         self,
@@ -83,6 +87,8 @@ class Simulator:
         conditions: Conditions | None = None,
         threads: int = 1,
     ) -> None:
+        if threads < 1:
+            raise FlowError(f"the number of threads must be 1 or more, not {threads}.")
         if delays not in ("zero", "nldm"):
             raise FlowError(f"delays {delays!r} are not known; zero and nldm are.")
         self.netlist, self.library = netlist, library
@@ -235,6 +241,7 @@ def main() -> int:
         delays=arguments.delays,
         step_ps=arguments.step_ps,
         reject=arguments.reject,
+        threads=arguments.threads,
     )
     ports = stimulus.Ports.of(simulator.circuit, arguments.stimulus, arguments.hold)
     rounds = stimulus.rounds(arguments.vectors, arguments.seed)
@@ -264,6 +271,7 @@ def _arguments() -> argparse.Namespace:
     add("--seed", type=int, default=0, metavar="S")
     add("--step-ps", type=float, default=STEP_PS, help="time step of the simulation")
     add("--reject", type=float, default=REJECT, help="0: transport delays, 1: inertial delays")
+    add("--threads", type=int, default=1, metavar="N", help="the counts are the same")
     add("--clock-ps", type=float, default=2000.0, help="period that SAIF's times are written for")
     add("--out", type=Path, required=True, metavar="FILE.saif")
     add("--json", action="store_true", help="one JSON object on standard output")

@@ -13,7 +13,7 @@ import os
 import time
 import tracemalloc
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ from hw.rtl.spec import MacSpec
 
 WARMUP = 8
 OURS = "quanos"
+MEMORY = (65_536, 262_144)  # operations: one round and four
 SIDES = (1, 2, 4, 8, 16, 20)  # the last beyond 500,000 cells
 
 
@@ -93,6 +94,7 @@ class Bench:
         found = rates(partial(work, threaded), operations, time.perf_counter)
         yield Row(f"{OURS}, {self.cores} threads, by the clock on the wall", delays, found)
 
+    @cache  # noqa: B019 - one bench lives as long as the command
     def peak_mib(self, vectors: int) -> float:
         """Memory that a run takes at most, arrays included."""
         tracemalloc.start()
@@ -161,8 +163,7 @@ def page(bench: Bench, rows: list[Row], sizes: Sequence[Size] = ()) -> str:
         f"| {'' if r.engine.startswith(OURS) else _ratio(ours[r.delays] / r.median)} |"
         for r in rows
     ]
-    counts = (65_536, 262_144)  # one round and four
-    memory = ", ".join(f"{bench.peak_mib(n):.1f} MiB for {n:,} operations" for n in counts)
+    memory = ", ".join(f"{bench.peak_mib(n):.1f} MiB for {n:,} operations" for n in MEMORY)
     names = {"netlist": "build/synth/mac_fixed_w16a16.netlist.json"}
     names["scale"] = "build/synth/mac_dvafs_16.netlist.json"
     return PAGE.format(
@@ -214,19 +215,22 @@ def main() -> int:
         raise FlowError(f"{arguments.vectors} vectors are too few to time; take 1024 or more.")
     bench = Bench(arguments.netlist, arguments.vectors, arguments.seed)
     rows = list(console.track(bench.rows(), "bench", label=lambda r: f"{r.engine} {r.delays}"))
+    _write(arguments.out, page(bench, rows))
     sizes: list[Size] = []
     if arguments.scale is not None:
-        mac = Netlist.load(arguments.scale, bench.library)
-        found = bench_scale.sizes(
-            Simulator(mac, bench.library), MacSpec(scheme="dvafs"), SIDES, bench.seed
-        )
-        sizes = list(console.track(found, "scale", label=lambda s: f"{s.cells} cells"))
-    text = page(bench, rows, sizes)
+        mac = Simulator(Netlist.load(arguments.scale, bench.library), bench.library)
+        found = bench_scale.sizes(mac, MacSpec(scheme="dvafs"), SIDES, bench.seed)
+        for size in console.track(found, "scale", label=lambda s: f"{s.cells} cells"):
+            sizes.append(size)
+            _write(arguments.out, page(bench, rows, sizes))  # a run that is cut off keeps these
     if arguments.out is None:
-        print(text, end="")
-    else:
-        console.write_text(arguments.out, text)
+        print(page(bench, rows, sizes), end="")
     return 0
+
+
+def _write(out: Path | None, text: str) -> None:
+    if out is not None:
+        console.write_text(out, text)
 
 
 def _arguments() -> argparse.Namespace:

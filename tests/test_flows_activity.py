@@ -251,6 +251,7 @@ def test_the_command_reads_stimulus_from_a_file(adder, folder):
         (("--stimulus", "pink"), "stimulus 'pink' is not known; uniform, gaussian or FILE.npz"),
         (("--vectors", "0"), "number of vectors must be 1 or more"),
         (("--seed", "-1"), "seed must be 0 or more"),
+        (("--threads", "0"), "number of threads must be 1 or more"),
         (("--step-ps", "0"), "time step must be more than 0"),
         (("--reject", "2"), "pulse rejection must lie between 0 and 1"),
         (("--hold", "z=1"), "--hold 'z=1' is not understood"),

@@ -1,0 +1,189 @@
+"""Energy per useful multiply-accumulate of a whole array, beside that of the MAC on its own.
+
+`python -m flows.array_energy --synth DIR [--bits 16 8 4] [--out FILE.json] [--page FILE.md]`. DIR
+holds the mapped arrays with their NAME.array.json. An array is simulated with its delays on tiles
+of random matrices as its schedule gives them; everything in it is counted: elements, skews, the
+sums' adders and memory, the streams' registers. The MAC's energy is the table's row of the same
+scheme, precision and stimulus, at the same supply and clock; `nominal` of both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from flows import array_schedule, console
+from flows.activity import Simulator
+from flows.console import FlowError
+from flows.library import Library
+from flows.netlist import Netlist
+from flows.power import PowerModel
+from flows.supply import LAW, NOMINAL_V
+from flows.table import EnergyTable
+from hw.rtl.spec import ArraySpec
+
+WARMUP = 64  # cycles: the first tiles have reached the last element
+CYCLES = 192
+STREAMS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Energies in fJ per useful multiply-accumulate; `use` is the share of cycles with one."""
+
+    array: str
+    scheme: str
+    bits: int
+    cells: int
+    clock_ps: float
+    array_fj: float
+    switching_fj: float
+    internal_fj: float
+    clock_fj: float
+    leakage_fj: float
+    glitch_fj: float
+    use: float
+    mac_fj: float
+    ratio: float
+
+
+def specs(folder: Path) -> list[ArraySpec]:
+    """The arrays whose netlists lie in the folder."""
+    found = []
+    for path in sorted(folder.glob("*.array.json")):
+        if path.with_name(path.name.replace(".array.json", ".netlist.json")).exists():
+            found.append(ArraySpec(**json.loads(path.read_text(encoding="utf-8"))))
+    if not found:
+        raise FlowError(
+            f"{folder} holds no mapped array; write them with `python -m hw.rtl.verilog --arrays` "
+            "and `python -m flows.synth`."
+        )
+    return found
+
+
+def measure(
+    spec: ArraySpec, folder: Path, bits: Sequence[int], kind: str, seed: int, table: EnergyTable
+) -> Iterator[Row]:
+    """A row for each precision that the array can run."""
+    library = Library.load()
+    netlist = Netlist.load(folder / f"{spec.name}.netlist.json", library)
+    simulator, model = Simulator(netlist, library), PowerModel(netlist, library)
+    for k in bits:
+        if spec.scheme == "fixed" and k != spec.w_width:
+            continue
+        mode = spec.mac.mode(k, k)
+        generators = np.random.default_rng(seed).spawn(STREAMS)
+        streams = [
+            array_schedule.schedule(spec, mode, kind, rng, WARMUP + CYCLES) for rng in generators
+        ]
+        counted = simulator.run(array_schedule.inputs(netlist, streams), WARMUP)
+        macs = array_schedule.useful_macs(spec, mode, streams, WARMUP)
+        per_mac = STREAMS * CYCLES / macs
+        mac = table.row(spec.scheme, k, k, stimulus=kind)
+        energies = model.energies(
+            [counted.activity(netlist), counted.activity(netlist, glitches=False)]
+        )
+        scale = LAW.energy_ratio(NOMINAL_V, library.vdd_v) * per_mac
+        parts = energies.parts_fj(mac.clock_ps, scale)
+        whole, settled = np.sum(list(parts.values()), axis=0).tolist()
+        yield Row(
+            array=spec.name,
+            scheme=spec.scheme,
+            bits=k,
+            cells=len(netlist.instances),
+            clock_ps=mac.clock_ps,
+            array_fj=whole,
+            **{f"{name}_fj": float(values[0]) for name, values in parts.items()},
+            glitch_fj=whole - settled,
+            use=macs / (STREAMS * CYCLES * spec.rows * spec.columns * mode.lanes),
+            mac_fj=mac.energy_fj,
+            ratio=whole / mac.energy_fj,
+        )
+
+
+PAGE = """# Energy of the array per multiply-accumulate
+
+How far N_C x E_MAC, MACs times the energy table's MAC energy, is from a whole array. Arrays of
+8 x 8 elements, mapped like the MACs, simulated with their delays on tiles of random matrices
+({kind} codes, seed {seed}, {streams} streams of {cycles} cycles); 1.0 V, the table's clock.
+
+    python -m hw.rtl.verilog --arrays --out build/arrays/rtl
+    python -m flows.synth --rtl build/arrays/rtl --out build/arrays/synth
+    cp build/arrays/rtl/*.array.json build/arrays/synth
+    python -m flows.array_energy --synth build/arrays/synth --page docs/array_energy.md
+
+| array | bits | cells | all | switching | internal | clock | leakage | glitches | MAC | all / MAC |
+|---|---|---|---|---|---|---|---|---|---|---|
+{rows}
+
+- Energies are in fJ per useful multiply-accumulate: one of a lane of an element in a cycle with a
+  beat of activations. {use:.0f} % of the cycles have one: tiles of as many rows as the array keeps
+  sums for ({depth}) wait a cycle for the next weights.
+- An array shares what each MAC has for itself (gating of operands) and adds what a MAC has not: a
+  second weight register, registers that pass operands on, skews, adders and the memory of sums.
+  Weights are loaded as often as a tile is short; longer tiles load less and cost less.
+- The array's registers wait for the sums' reader as one; here the reader never waits.
+- The MAC's row comes from the shipped energy table, made by `nox -s energy`.
+"""
+
+
+def page(rows: Sequence[Row], kind: str, seed: int, depth: int) -> str:
+    """The Markdown page of a run."""
+    names = ("switching", "internal", "clock", "leakage", "glitch")
+    lines = [
+        f"| {r.array} | {r.bits} | {r.cells:,} | {r.array_fj:,.0f} | "
+        + " | ".join(f"{getattr(r, f'{name}_fj'):,.0f}" for name in names)
+        + f" | {r.mac_fj:,.0f} | {r.ratio:.2f} |"
+        for r in rows
+    ]
+    figures = {"streams": STREAMS, "cycles": CYCLES, "depth": depth, "kind": kind, "seed": seed}
+    return PAGE.format(rows="\n".join(lines), use=100 * rows[0].use, **figures)
+
+
+def main() -> int:
+    arguments = _arguments()
+    table = EnergyTable.load(arguments.table)
+    found = specs(arguments.synth)
+    rows: list[Row] = []
+    for spec in console.track(found, "arrays", label=lambda s: s.name):
+        given = (arguments.bits, arguments.stimulus, arguments.seed, table)
+        rows += measure(spec, arguments.synth, *given)
+    result = {"seed": arguments.seed, "stimulus": arguments.stimulus}
+    text = json.dumps(result | {"rows": [asdict(row) for row in rows]}, indent=1)
+    if arguments.out is not None:
+        console.write_text(arguments.out, text + "\n")
+    if arguments.page is not None:
+        where = page(rows, arguments.stimulus, arguments.seed, found[0].depth)
+        console.write_text(arguments.page, where)
+    if arguments.json:
+        print(text)
+    else:
+        for r in rows:
+            print(
+                f"{r.array}, {r.bits} bits: array {r.array_fj:.0f} fJ/MAC, "
+                f"MAC {r.mac_fj:.0f} fJ, ratio {r.ratio:.2f}"
+            )
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m flows.array_energy", description=__doc__)
+    add = parser.add_argument
+    add("--synth", type=Path, required=True, metavar="DIR", help="mapped arrays and their specs")
+    add("--bits", type=int, nargs="+", default=[16, 8, 4], metavar="K")
+    add("--stimulus", choices=("uniform", "gaussian"), default="uniform")
+    add("--seed", type=int, default=0, metavar="S")
+    add("--table", type=Path, metavar="FILE", help="energy table (default: the shipped one)")
+    add("--out", type=Path, metavar="FILE.json")
+    add("--page", type=Path, metavar="FILE.md")
+    add("--json", action="store_true", help="one JSON object on standard output")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    console.run(main)

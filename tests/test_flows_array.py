@@ -1,0 +1,116 @@
+"""Arrays in the simulator: the schedule computes the product, and counts are other tools'."""
+
+import numpy as np
+import pytest
+
+from flows import array_schedule, icarus, verilator
+from flows.activity import Simulator
+from flows.functional import Functional
+from flows.library import Library
+from flows.netlist import Netlist
+from flows.stimulus import activations, weights
+from flows.synth import synthesize
+from hw.rtl.spec import ArraySpec
+from hw.rtl.verilog import write
+
+SPECS = {
+    "fixed_3": ArraySpec(w_width=3, a_width=3, rows=2, columns=2, k_max=64, depth=4),
+    "dvafs_8": ArraySpec(
+        scheme="dvafs", w_width=8, a_width=8, min_lane=4, rows=2, columns=2, k_max=64, depth=2
+    ),
+}
+CYCLES = 64
+
+
+@pytest.fixture(scope="module", params=SPECS)
+def array(request, tmp_path_factory):
+    """An array's spec and its netlist with delays."""
+    spec, folder = SPECS[request.param], tmp_path_factory.mktemp("array")
+    library = Library.load()
+    synthesize([write(spec, folder)], spec.name, folder, library)
+    netlist = Netlist.load(folder / f"{spec.name}.netlist.json", library)
+    return spec, Simulator(netlist, library)
+
+
+def stimulus(spec, netlist, streams=1, cycles=1 + CYCLES):
+    mode = (
+        spec.mac.mode(spec.w_width // 2 + 1, spec.a_width // 2 + 1)
+        if (spec.scheme != "fixed")
+        else spec.mac.mode(spec.w_width, spec.a_width)
+    )
+    made = [
+        array_schedule.schedule(spec, mode, "uniform", np.random.default_rng(s), cycles)
+        for s in range(streams)
+    ]
+    return mode, made, array_schedule.inputs(netlist, made)
+
+
+def test_the_schedule_makes_the_array_compute_the_product(array):
+    """K ends in sight: all of its tiles are loaded, run and emitted."""
+    spec, simulator = array
+    netlist = simulator.netlist
+    mode, made, inputs = stimulus(spec, netlist, cycles=200)
+    trace = Functional(simulator.circuit).simulate(inputs)
+    per_row, per_column = spec.lanes_along(mode)
+    tiles = min(-(-200 // spec.depth) + 2, spec.k_max // (spec.rows * per_row))
+    k, n = tiles * spec.rows * per_row, spec.columns * per_column
+    rng = np.random.default_rng(0)
+    w = weights(rng, "uniform", mode.w_bits, (k, n))
+    a = activations(rng, "uniform", mode.a_bits, (spec.depth, k))
+    values = settle(simulator.circuit, trace)
+    valid = values[netlist.outputs["sums__valid"][0]][:, 0].astype(bool)
+    words = sum(
+        values[net][:, 0].astype(object) << i
+        for i, net in enumerate(netlist.outputs["sums__payload"])
+    )[valid]
+    tile = next(t for t in spec.tiles(spec.depth, k, n, mode) if t.emit)
+    each = (1 << spec.mac.acc_width) - 1
+    columns = [
+        [word >> c * spec.mac.acc_width & each for c in range(spec.columns)] for word in words
+    ]
+    assert len(words) == spec.depth
+    assert np.array_equal(spec.unpack(columns, tile, mode), spec.compute(w, a, mode))
+    assert array_schedule.useful_macs(spec, mode, made, 0) == spec.depth * k * n
+
+
+def settle(circuit, trace):
+    values = {0: np.uint8(0), 1: np.uint8(1), **trace.bits}
+    for gate in circuit.gates:
+        pins = dict(zip(gate.function.inputs, (values[n] for n in gate.inputs), strict=True))
+        values[gate.output] = gate.function.evaluate(pins)
+    return values
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_counts_do_not_depend_on_threads(array, threads):
+    spec, simulator = array
+    _, _, inputs = stimulus(spec, simulator.netlist, streams=40)
+    shared = Simulator(simulator.netlist, simulator.library, threads=threads)
+    one, many = (s.run(inputs, 1, batches=10) for s in (simulator, shared))
+    assert np.array_equal(one.toggles, many.toggles)
+    assert np.array_equal(one.ones, many.ones)
+    assert one.toggles.sum() > one.settled.sum() > 0
+
+
+@pytest.mark.skipif(icarus.IVERILOG is None, reason="Icarus (iverilog) is not installed")
+def test_every_net_of_an_array_toggles_as_often_as_in_icarus(array, tmp_path):
+    spec, simulator = array
+    _, _, inputs = stimulus(spec, simulator.netlist)
+    counted = simulator.run(inputs, 1).toggles[0].tolist()
+    bits = {net: values[:, 0] for net, values in inputs.items()}
+    assert sum(counted) > 1000
+    expected = icarus.toggles(simulator.circuit, simulator.delays, bits, 1, tmp_path)
+    assert counted == expected
+
+
+@pytest.mark.oracle
+@pytest.mark.skipif(verilator.command() is None, reason="Verilator is not installed")
+def test_every_net_of_an_array_settles_as_often_as_in_verilator(array, tmp_path):
+    spec, simulator = array
+    _, _, inputs = stimulus(spec, simulator.netlist)
+    counted = simulator.run(inputs, 1).settled[0]
+    counted[list(simulator.circuit.clocks)] = 0
+    bits = {net: values[:, 0] for net, values in inputs.items()}
+    found = np.array(verilator.toggles(simulator.circuit, bits, tmp_path))
+    found[list(simulator.circuit.clocks)] = 0
+    assert counted.tolist() == found.tolist()
