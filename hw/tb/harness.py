@@ -223,7 +223,10 @@ def waiting(title: str) -> Iterator[None]:
 
 
 def table(outcomes: Sequence[Outcome], seconds: float) -> str:
-    """Outcomes as aligned text; vectors a second are the simulator's, the total's all around."""
+    """Outcomes as aligned text.
+
+    Vectors a second are those of the simulator's processor time; in the last line, of everything.
+    """
     lines = [f"{'design':<26}{'modes':>6}{'vectors':>10}{'vectors/s':>11}  result"]
     for o in outcomes:
         result = "FAILED" if o.errors else "passed"
