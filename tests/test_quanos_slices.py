@@ -22,7 +22,7 @@ from quanos.parallel import Group, leave
 from quanos.run import METRICS
 from quanos.shards import read_bytes
 from quanos.slices import Paused, Slice
-from quanos.state import fresh
+from quanos.state import device, fresh
 from quanos.trainer import DivergedError, train
 
 CONFIG = Config(
@@ -185,6 +185,15 @@ def _process(rank: int, port: int, data: Dataset, folder: Path, config: Config) 
     os.environ["MASTER_PORT"] = str(port)
     train(config, data, folder, label="two")
     leave()
+
+
+@pytest.mark.parametrize(("word", "local", "index"), [("cuda", "3", 3), ("cuda", None, 0)])
+def test_each_process_of_a_host_has_its_own_card(monkeypatch, word, local, index) -> None:
+    monkeypatch.setattr(torch, "empty", lambda *_, **__: None)  # as if there were cards
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if local:
+        monkeypatch.setenv("LOCAL_RANK", local)
+    assert device(replace(CONFIG, device=word)) == torch.device("cuda", index)
 
 
 def free_port() -> int:

@@ -61,7 +61,10 @@ def group(device: str = "cpu") -> Group:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Group()
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        on_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+        if on_cuda:  # what is sent between processes lies on this card
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        dist.init_process_group("nccl" if on_cuda else "gloo")
     return Group(dist.get_rank(), dist.get_world_size())
 
 

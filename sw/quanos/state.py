@@ -6,6 +6,7 @@ Nothing else is needed to go on: draws and learning rate follow from the place (
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -63,6 +64,8 @@ def device(config: Config) -> torch.device:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError):
         raise ValueError(f"device {name!r} is not there; use cpu, cuda or auto.") from None
+    if name == "cuda":  # under torchrun each process of a host has a card of its own
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return torch.device(name)
 
 
