@@ -1,6 +1,9 @@
 """The reproduction: every experiment runs on CIFAR's format, results merge, no part is left out."""
 
 import json
+import multiprocessing
+import random
+import time
 import xml.etree.ElementTree
 from dataclasses import replace
 from pathlib import Path
@@ -135,6 +138,31 @@ def test_slices_end_with_the_uncut_result(tmp_path, small_cifar) -> None:
             continue
     found = [
         record.runs(folder / "results", plan.name)["fast/0"]["summary"] for folder in (whole, cut)
+    ]
+    for summary in found:
+        summary.pop("seconds")
+    assert found[0] == found[1]
+
+
+def test_sigkill_at_random_moments_changes_no_number(tmp_path, small_cifar) -> None:
+    """Three kills, anywhere from the first file of the run to its merged results."""
+    plan = small(PLANS["vgg-small-cifar10"], "vgg-small")
+    (whole := tmp_path / "whole").mkdir()
+    (cut := tmp_path / "cut").mkdir()
+    start = time.monotonic()
+    driver(whole, "cpu", small_cifar).run([plan])
+    seconds = time.monotonic() - start
+    again = driver(cut, "cpu", small_cifar, resume=True, sitting=Slice(save_every=0))
+    fork = multiprocessing.get_context("fork")
+    for _ in range(3):
+        child = fork.Process(target=again.run, args=([plan],))
+        child.start()
+        time.sleep(random.uniform(0, 0.6 * seconds))
+        child.kill()
+        child.join()
+    again.run([plan])
+    found = [
+        record.runs(folder / "results", plan.name)["cpu/0"]["summary"] for folder in (whole, cut)
     ]
     for summary in found:
         summary.pop("seconds")

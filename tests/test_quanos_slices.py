@@ -19,7 +19,7 @@ from quanos.config import Config
 from quanos.data import DataError, Dataset, Split, load_dataset
 from quanos.hardening import KINDS, collapsed, hardened, remedy
 from quanos.parallel import Group, leave
-from quanos.run import METRICS
+from quanos.run import METRICS, open_run
 from quanos.shards import read_bytes
 from quanos.slices import Paused, Slice
 from quanos.state import device, fresh
@@ -88,8 +88,16 @@ def test_three_sigkills_at_random_moments(data, whole, tmp_path) -> None:
         assert child.pid is not None
         os.kill(child.pid, signal.SIGKILL)
         child.join()
+    (tmp_path / ".checkpoint.safetensors.12345").write_bytes(b"half")
     train(CONFIG, data, tmp_path, label="resumed")
     assert outcome(tmp_path) == outcome(whole)
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in whole.iterdir()}
+
+
+def test_a_folder_of_a_run_killed_at_its_first_file_is_taken(tmp_path) -> None:
+    (tmp_path / ".config.toml.12345").write_text("epo")
+    open_run(tmp_path, CONFIG, resume=True, overwrite=False)
+    assert (tmp_path / "config.toml").exists()
 
 
 def test_held_out_images_are_the_same_in_every_run_and_none_is_trained_on(data) -> None:

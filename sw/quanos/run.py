@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 from importlib import metadata
@@ -44,7 +45,7 @@ def open_run(folder: Path, config: Config, *, resume: bool, overwrite: bool) -> 
     the configurations differ, or where the folder holds something that is no run.
     """
     found = folder / "config.toml"
-    if folder.exists() and not found.exists() and any(folder.iterdir()):
+    if folder.exists() and not found.exists() and any(map(_foreign, folder.iterdir())):
         raise RunError(f"{folder} holds files but no run; name another folder with --out.")
     if found.exists():
         differs = _differences(load(found), config) if resume else None
@@ -62,6 +63,18 @@ def open_run(folder: Path, config: Config, *, resume: bool, overwrite: bool) -> 
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(found, to_toml(config))
+
+
+def _foreign(path: Path) -> bool:
+    """Whether a file is none that a killed process was about to rename."""
+    return re.fullmatch(r"\..+\.\d+", path.name) is None
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed left half-written."""
+    for path in folder.iterdir():
+        if not _foreign(path):
+            path.unlink()
 
 
 def _differences(there: Config, here: Config) -> list[str]:

@@ -35,7 +35,7 @@ from quanos.parallel import Group
 from quanos.policies import mean
 from quanos.progress import Progress
 from quanos.robustness import accuracy
-from quanos.run import append_metric, keep_metrics
+from quanos.run import append_metric, keep_metrics, sweep
 from quanos.schedule import derive_seed, learning_rate
 from quanos.slices import Paused, Slice
 from quanos.state import ASSIGNMENT_KEYS, EVALUATION_KEYS, State, device, fresh
@@ -65,6 +65,7 @@ class Trainer:
         """Train from `state` to the last epoch."""
         config, images = self.config, len(self.data.train)
         if self.group.lead:
+            sweep(self.folder)
             keep_metrics(self.folder, state.epoch)
         wanted = self.slice.tensorboard and self.group.lead
         self.board = Board(self.folder, state.epoch, wanted=wanted)
