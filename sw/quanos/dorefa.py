@@ -12,21 +12,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from quanos.quantizer import ActivationQuantizer, WeightQuantizer, positive
+from quanos.quantizer import ActivationQuantizer, WeightQuantizer, largest, positive
 
 
 class DorefaWeightQuantizer(WeightQuantizer):
     """Signed symmetric codes of tanh(w); with one bit the signs times the mean magnitude."""
 
     def shaped(self, x: Tensor) -> Tensor:
-        squashed = x.tanh()
-        largest, top = x.detach().abs().amax(), squashed.detach().abs().amax()
-        return squashed * (largest / positive(top))
+        top = largest(x.detach())
+        return x.tanh() * (top / positive(top.tanh()))  # tanh rises, so that its largest is top's
 
     def step(self, x: Tensor) -> Tensor:
         if self.binary:
             return super().step(x)
-        return positive(x.float().abs().amax() / self.top)
+        return positive(largest(x.float()) / self.top)
 
 
 class DorefaActivationQuantizer(ActivationQuantizer):

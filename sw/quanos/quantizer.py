@@ -209,6 +209,12 @@ def positive(step: Tensor) -> Tensor:
     return step.clamp_min(torch.finfo(step.dtype).tiny * 2**20)
 
 
+def largest(x: Tensor) -> Tensor:
+    """The largest magnitude, a scalar tensor; one pass and no copy, unlike abs().amax()."""
+    low, high = torch.aminmax(x)
+    return torch.maximum(-low, high)
+
+
 class WeightQuantizer(Quantizer):
     """Signed symmetric codes; the step follows from the tensor itself, anew at every call."""
 
@@ -221,7 +227,7 @@ class WeightQuantizer(Quantizer):
             return positive(x.float().abs().mean())
         x = x.float()
         clip = optimal_clip(self.top) * x.square().mean().sqrt()
-        return positive(torch.minimum(x.abs().amax(), clip) / self.top)
+        return positive(torch.minimum(largest(x), clip) / self.top)
 
 
 class ActivationQuantizer(Quantizer):
@@ -261,7 +267,7 @@ class ActivationQuantizer(Quantizer):
     def _observe(self, x: Tensor) -> None:
         """Follow the largest magnitude and the root mean square of what is not zero."""
         sample = x[:SAMPLE].float()
-        peak = sample.abs().amax()
+        peak = largest(sample)
         # The sign's magnitude counts what is not zero, several times faster than count_nonzero.
         spread = (sample.square().sum() / sample.sign().abs_().sum().clamp_min(1)).sqrt()
         if self._ready:
