@@ -123,7 +123,9 @@ def table(bounds: list[Bound]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m flows.control", description=__doc__)
     parser.add_argument("--deeper", type=int, default=0, metavar="N", help="cycles more than usual")
-    parser.add_argument("--limit", type=float, default=60.0, metavar="S", help="seconds a property")
+    parser.add_argument(
+        "--limit", type=float, default=120.0, metavar="S", help="seconds a property"
+    )
     parser.add_argument("--workers", type=int, default=2, help="arrays at a time (default: 2)")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     arguments = parser.parse_args()

@@ -95,7 +95,7 @@ def test_a_broken_control_is_refuted(fault, broken, monkeypatch):
 
 
 def test_the_control_holds_and_the_run_is_reached(monkeypatch):
-    found = verdicts(monkeypatch, nothing, 8, BAD)
+    found = verdicts(monkeypatch, nothing, 6, BAD)
     assert found == {name.removeprefix("bad_"): "holds" for name in BAD}
     found = verdicts(monkeypatch, nothing, 10, [control.REACHED])
     assert found == {"reached": "reached"}
