@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -152,23 +153,33 @@ def main() -> int:
     rows: list[Row] = []
     for spec in console.track(found, "arrays", label=lambda s: s.name):
         given = (arguments.bits, arguments.stimulus, arguments.seed, table)
-        rows += measure(spec, arguments.synth, *given)
-    result = {"seed": arguments.seed, "stimulus": arguments.stimulus}
-    text = json.dumps(result | {"rows": [asdict(row) for row in rows]}, indent=1)
-    if arguments.out is not None:
-        console.write_text(arguments.out, text + "\n")
-    if arguments.page is not None:
-        where = page(rows, arguments.stimulus, arguments.seed, found[0].depth)
-        console.write_text(arguments.page, where)
+        for row in measure(spec, arguments.synth, *given):
+            rows.append(row)
+            _write(rows, arguments, found[0].depth)  # a run that is cut off keeps these
+            print(_line(row), file=sys.stderr if arguments.json else sys.stdout, flush=True)
     if arguments.json:
-        print(text)
-    else:
-        for r in rows:
-            print(
-                f"{r.array}, {r.bits} bits: array {r.array_fj:.0f} fJ/MAC, "
-                f"MAC {r.mac_fj:.0f} fJ, ratio {r.ratio:.2f}"
-            )
+        print(_json(rows, arguments))
     return 0
+
+
+def _json(rows: Sequence[Row], arguments: argparse.Namespace) -> str:
+    result = {"seed": arguments.seed, "stimulus": arguments.stimulus}
+    return json.dumps(result | {"rows": [asdict(row) for row in rows]}, indent=1)
+
+
+def _write(rows: Sequence[Row], arguments: argparse.Namespace, depth: int) -> None:
+    if arguments.out is not None:
+        console.write_text(arguments.out, _json(rows, arguments) + "\n")
+    if arguments.page is not None:
+        text = page(rows, arguments.stimulus, arguments.seed, depth)
+        console.write_text(arguments.page, text)
+
+
+def _line(row: Row) -> str:
+    return (
+        f"{row.array}, {row.bits} bits: array {row.array_fj:.0f} fJ/MAC, "
+        f"MAC {row.mac_fj:.0f} fJ, ratio {row.ratio:.2f}"
+    )
 
 
 def _arguments() -> argparse.Namespace:
