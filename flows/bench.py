@@ -32,6 +32,7 @@ from hw.rtl.spec import MacSpec
 WARMUP = 8
 OURS = "quanos"
 MEMORY = (65_536, 262_144)  # operations: one round and four
+CELLS = 500_000
 SIDES = (1, 2, 4, 8, 16, 20)  # the last beyond 500,000 cells
 
 
@@ -182,7 +183,7 @@ def page(bench: Bench, rows: list[Row], sizes: Sequence[Size] = ()) -> str:
             for s in sizes
         )
         or "Not measured in this run (`--scale`).",
-        missing="\n".join(f"- {text}" for text in _missing(rows, ours)),
+        missing="\n".join(f"- {text}" for text in _missing(rows, ours, sizes)),
     )
 
 
@@ -199,13 +200,16 @@ GOALS = (
 )
 
 
-def _missing(rows: list[Row], ours: dict[str, float]) -> Iterator[str]:
+def _missing(rows: list[Row], ours: dict[str, float], sizes: Sequence[Size]) -> Iterator[str]:
     found = {(row.engine, row.delays): row.median for row in rows}
     for engine, delays, goal in GOALS:
         if (engine, delays) not in found:
             yield f"{goal:,} times {engine} ({delays}): not measured, it is not installed."
         elif (ratio := ours[delays] / found[engine, delays]) < goal:
             yield f"{goal:,} times {engine} ({delays}): {_ratio(ratio)} times."
+    most = max((size.cells for size in sizes), default=0)
+    if most < CELLS:
+        yield f"Cost beyond {CELLS:,} cells: measured to {most:,} in this run."
     yield "A CUDA device: not written and not measured; the kernel is C for one core and threads."
 
 

@@ -30,12 +30,11 @@ WORD = 64  # cycles that are counted at once
 
 @dataclass(frozen=True, eq=False)
 class Deal:
-    """Which stream is which word of which row: `streams` (rows, 8), -1 for none; `batch` has the
-    batch of every word, by phase, in the rows i, i + phases, ...; shape (phases, 8), -1 for none.
-    """
+    """Which stream is which word of which row: `streams` (rows, 8), -1 for none. The rows i,
+    i + phases, ... hold words of the same batches, a batch's words side by side."""
 
     streams: NDArray[np.int64]
-    batch: NDArray[np.int64]
+    phases: int
 
     @classmethod
     def of(cls, streams: int, batches: int) -> Deal:
@@ -48,14 +47,15 @@ class Deal:
         batch = np.where(words < batches * share, words // share, -1)
         number = np.arange(rows)[:, None, None] * share + words % share  # within the batch
         found = np.where((batch >= 0) & (number < each), batch * each + number, -1)
-        return cls(found.reshape(-1, LANES), batch)
+        return cls(found.reshape(-1, LANES), phases)
 
     def batches(self, tally: NDArray[np.uint32], count: int) -> Counts:
         """Shape (batches, nets, kinds) from (phases, nets, kinds, 8)."""
-        total = np.zeros((count, *tally.shape[1:3]), np.int64)
-        for counts, batches in zip(tally, self.batch, strict=True):
-            for word in np.flatnonzero(batches >= 0):
-                total[batches[word]] += counts[..., word]
+        words = tally.transpose(0, 3, 1, 2).reshape(-1, *tally.shape[1:3])
+        share = max(1, LANES // count)
+        total: Counts = (
+            words[: count * share].reshape(count, share, *words.shape[1:]).sum(1, dtype=np.int64)
+        )
         return total
 
 
@@ -119,7 +119,7 @@ class _Part:
         self._engine, self._deal = engine, deal
         self._circuit, self._cycles = engine.circuit, engine.cycles
         self._buffers, self._counters = engine.buffers[thread], engine.counters[thread]
-        self.tally = tallies(len(deal.batch), len(self._circuit.netlist.nets))
+        self.tally = tallies(deal.phases, len(self._circuit.netlist.nets))
 
     def add(
         self,
