@@ -49,6 +49,12 @@ def prove(files: tuple[Path, Path], spec: MacSpec, mutation: str) -> Proof:
                 equivalent=True,
                 reason="proved equivalent in every legal mode, whatever the registers hold",
             )
+        if _tells(files, spec, mutation, ["-set in_en 1"], Path(folder)):
+            return Proof(
+                equivalent=True,
+                reason="proved equivalent while en is high; low, it changes what an operand's "
+                "register takes, and the other operand is held at zero (the bench's held cycles)",
+            )
     return Proof(equivalent=False, reason="not proved equivalent: the bench may lack a case")
 
 

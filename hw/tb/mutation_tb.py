@@ -23,11 +23,15 @@ def rounds(spec: MacSpec, vectors: int, seed: int) -> Iterator[list[Sequence]]:
     """Batches, the quickest to find a fault first.
 
     The heads of the corners in the modes of equal bits, then the corners and the random pairs of
-    every mode. What the bench of the MAC applies besides, all pairs and extremes, is left out.
+    every mode, and the extremes of the modes of equal bits. What the bench of the MAC applies
+    besides, all pairs and the other extremes, is left out.
     """
+    equal = set(spec.modes())
     every = {
         mode: [
-            s for s in sequences(spec, mode, vectors, seed) if s.pattern in ("corners", "random")
+            s
+            for s in sequences(spec, mode, vectors, seed)
+            if s.pattern in ("corners", "random") or (s.pattern == "extremes" and mode in equal)
         ]
         for mode in all_modes(spec)
     }

@@ -91,7 +91,8 @@ _TOP = """\
 module bench(input go {public}, input [7:0] chosen {public}, input [{mutant}:0] mutant {public},
   output reg finished {public}, output reg [{record}-1:0] data {public},
   output [{result}-1:0] acc {public});
-  reg clk = 0, running = 0;
+  reg clk = 0, running = 0, moved = 0;
+  reg [{result}-1:0] settled = 0;
   reg [{record}-1:0] block [0:{block}-1];
   wire [{result}-1:0] accs [0:{last}];
   reg [8*512-1:0] stimulus, results;
@@ -99,14 +100,17 @@ module bench(input go {public}, input [7:0] chosen {public}, input [{mutant}:0] 
   initial finished = 0;
   assign acc = accs[chosen];
 {units}
-  // The clock drives itself; after its fall the accumulators of the rise before have settled.
+  // The clock drives itself; as it falls, the accumulators of the rise before have settled. They
+  // have to stay so until it rises again, or the next record is inverted.
   always @(clk)
     if (clk) begin
+      moved = edges != 0 && acc != settled;
       edges = edges + 1;
       data <= {delay}block[edges % {block}];
       clk <= {delay}0;
     end else if (running) begin
-      $fwrite(sink, "%u", acc);
+      settled = acc;
+      $fwrite(sink, "%u", moved ? ~acc : acc);
       if (edges == records) running = 0;
       else clk <= {delay}1;
     end
