@@ -135,7 +135,7 @@ def _beside(run: Run) -> Iterator[str]:
         )
         if gate.longer:
             text += (
-                f"; three times the steps and restarts take it from {_percent(gate.longer.before)} "
+                f"; three times the steps and restarts take the worst case from {_percent(gate.longer.before)} "
                 f"to {_percent(gate.longer.after)} at epsilon {epsilon_text(gate.longer.epsilon)}"
             )
         missing = [f"{ATTACKS.get(n, n)} ({reason})" for n, reason in gate.absent.items()]
