@@ -135,8 +135,9 @@ def _beside(run: Run) -> Iterator[str]:
         )
         if gate.longer:
             text += (
-                f"; three times the steps and restarts take the worst case from {_percent(gate.longer.before)} "
-                f"to {_percent(gate.longer.after)} at epsilon {epsilon_text(gate.longer.epsilon)}"
+                "; three times the steps and restarts take the worst case from "
+                f"{_percent(gate.longer.before)} to {_percent(gate.longer.after)} "
+                f"at epsilon {epsilon_text(gate.longer.epsilon)}"
             )
         missing = [f"{ATTACKS.get(n, n)} ({reason})" for n, reason in gate.absent.items()]
         yield f"{text}. Not made: {'; '.join(missing)}." if missing else f"{text}."
