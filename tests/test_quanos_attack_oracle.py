@@ -117,7 +117,7 @@ def test_the_strong_protocol_agrees_with_the_standard_autoattack(model, split) -
     few = split.first(200)
     standard = auto.AutoAttack(model, norm="Linf", eps=WIDE, seed=0, device="cpu")
     standard.square.n_queries = QUERIES
-    images = standard.run_standard_evaluation(few.images(), few.labels, batch_size=len(few))
+    images, _ = standard.run_standard_evaluation(few.images(), few.labels, batch_size=len(few))
     budget = {"strong_steps": 30, "strong_restarts": 1, "square_queries": QUERIES}
     config = Config(**FULL | budget, pgd_epsilons=(WIDE,), fgsm_epsilons=())
     result = evaluate(model, few, config, classes=10)
