@@ -130,8 +130,8 @@ How far N_C x E_MAC, MACs times the energy table's MAC energy, is from a whole a
   Weights are loaded as often as a tile is short; longer tiles load less and cost less.
 - The array's registers wait for the sums' reader as one; here the reader never waits.
 - Gated clocks have no tree here: one clock gate drives all registers of its group, 59 on average in
-  the DVAFS array, and the slow edges raise the clock's energy to four times the DG array's for each
-  register. Treat the clock column of the gated arrays as an upper bound.
+  the DVAFS array. The clock takes four times the DG array's energy for each register, probably for
+  the slow edges (not examined further); treat the clock column of the gated arrays with care.
 - The MAC's row comes from the shipped energy table, made by `nox -s energy`.
 """
 
