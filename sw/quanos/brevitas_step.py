@@ -14,7 +14,6 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
-import brevitas.nn as qnn
 import torch
 from torch import nn
 from torch.nn import functional
@@ -35,6 +34,8 @@ def network(widths: list[int], conv: Callable[..., nn.Module], relu: Any, first:
 
 def networks(setting: dict[str, Any]) -> list[nn.Module]:
     """Float; quantized as it comes, which gathers statistics for 300 steps; and after those."""
+    import brevitas.nn as qnn  # here alone, so that what reads all modules can read this one
+
     bits, widths = setting["bits"], setting["widths"]
 
     def quantized(**options: Any) -> nn.Module:
