@@ -73,3 +73,20 @@ def test_legal_control_words_of_every_split():
 def test_registers_that_cannot_be_cut_are_refused():
     with pytest.raises(ValueError, match="asynchronous set or reset cannot be cut"):
         cut_models("module D (input C);\n  reg state;\n  always @(posedge C or posedge R) x;\n")
+
+
+def test_operands_that_meet_a_zero_are_looked_through(tmp_path):
+    """Without `en` both operands are held at zero; where only one is, the product still is."""
+    spec, library = MacSpec(scheme="dg", w_width=2, a_width=2, guard_bits=1), Library.load()
+    synth.synthesize([write(spec, tmp_path)], spec.name, tmp_path, library)
+    (tmp_path / f"{library.name}.cells.v").write_text(cell_models(library))
+    files = harness.netlist(tmp_path, spec.name)
+    gates = re.findall(r"  \w+ (U\d+) \(.*\.(A\d?)\(en\)", files[0].read_text())
+    assert gates
+    reasons = [
+        prove(files, spec, f"mutate -mode {mode} -module {spec.name} -cell {cell} -port {port} "
+              "-portbit 0").reason
+        for cell, port in gates for mode in ("const1", "const0")
+    ]  # fmt: skip
+    assert any("what operand registers hold" in reason for reason in reasons), reasons
+    assert any(reason.startswith("not proved") for reason in reasons), reasons  # never enabled
