@@ -264,10 +264,13 @@ def clock_slews(
     """Slews in ps (rise, fall) of the clock nets behind gates and buffers, by what these drive.
 
     Delays use the stated slew at every register; the energy at a clock pin depends on the real one.
+    A driver with more load than it may have stands for one with a tree behind it, and the stated
+    slew holds there as it does ahead of the gates: tables say nothing of such loads.
     """
     nets, drivers = clock_nets(netlist, library), netlist.drivers(library)
-    slews = {net: (conditions.clock_slew_ps,) * 2 for net in nets if drivers[net] is None}
-    todo = [net for net in nets if drivers[net] is not None]
+    ideal = [n for n in nets if float(loads[n].max()) > _limit_ff(drivers[n], netlist, library)]
+    slews = dict.fromkeys(ideal, (conditions.clock_slew_ps,) * 2)
+    todo = [net for net in nets if net not in slews]
     while todo:
         left = [
             net for net in todo if not _add_slew(net, drivers[net], netlist, library, loads, slews)
@@ -276,6 +279,17 @@ def clock_slews(
             return slews | dict.fromkeys(left, (conditions.clock_slew_ps,) * 2)
         todo = left
     return slews
+
+
+def _limit_ff(driver: tuple[int, str] | None, netlist: Netlist, library: Library) -> float:
+    """The most that a clock net may load its driver with, by its pin or else its tables; ports
+    drive ideal nets, however little is on them."""
+    if driver is None:
+        return -1.0
+    cell, pin = library.cells[netlist.instances[driver[0]].cell], driver[1]
+    slews = [t[1] for a in cell.arcs if a.pin == pin for e in EDGES if (t := a.tables(e))]
+    ends = [float(slew.index_2[-1]) for slew in slews]
+    return cell.pins[pin].max_capacitance_ff or max(ends, default=float("inf"))
 
 
 def _add_slew(

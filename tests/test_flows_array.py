@@ -1,5 +1,7 @@
 """Arrays in the simulator: the schedule computes the product, and counts are other tools'."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from flows.library import Library
 from flows.netlist import Netlist
 from flows.stimulus import activations, weights
 from flows.synth import synthesize
+from flows.synth_script import Options
 from hw.rtl.spec import ArraySpec
 from hw.rtl.verilog import write
 
@@ -18,26 +21,36 @@ SPECS = {
     "dvafs_8": ArraySpec(
         scheme="dvafs", w_width=8, a_width=8, min_lane=4, rows=2, columns=2, k_max=64, depth=2
     ),
+    "dvafs_16": ArraySpec(scheme="dvafs", rows=2, columns=2, k_max=64, depth=2),
+    "dvafs_st_16": ArraySpec(scheme="dvafs_st", rows=2, columns=2, k_max=256, depth=2),
 }
 CYCLES = 64
 
 
-@pytest.fixture(scope="module", params=SPECS)
-def array(request, tmp_path_factory):
-    """An array's spec and its netlist with delays."""
-    spec, folder = SPECS[request.param], tmp_path_factory.mktemp("array")
-    library = Library.load()
-    synthesize([write(spec, folder)], spec.name, folder, library)
-    netlist = Netlist.load(folder / f"{spec.name}.netlist.json", library)
-    return spec, Simulator(netlist, library)
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """An array's spec and its netlist with delays, by name; each is made once."""
+
+    @cache
+    def build(name):
+        spec, folder = SPECS[name], tmp_path_factory.mktemp("array")
+        library = Library.load()
+        options = Options(hierarchical=spec.w_width > 8)  # one element of the larger ones is mapped
+        synthesize([write(spec, folder)], spec.name, folder, library, options)
+        netlist = Netlist.load(folder / f"{spec.name}.netlist.json", library)
+        return spec, Simulator(netlist, library)
+
+    return build
 
 
-def stimulus(spec, netlist, streams=1, cycles=1 + CYCLES):
-    mode = (
-        spec.mac.mode(spec.w_width // 2 + 1, spec.a_width // 2 + 1)
-        if (spec.scheme != "fixed")
-        else spec.mac.mode(spec.w_width, spec.a_width)
-    )
+@pytest.fixture(params=["fixed_3", "dvafs_8"])
+def array(request, built):
+    return built(request.param)
+
+
+def stimulus(spec, netlist, streams=1, cycles=1 + CYCLES, bits=None):
+    bits = bits or (spec.w_width if spec.scheme == "fixed" else spec.w_width // 2 + 1)
+    mode = spec.mac.mode(bits, bits)
     made = [
         array_schedule.schedule(spec, mode, "uniform", np.random.default_rng(s), cycles)
         for s in range(streams)
@@ -45,11 +58,26 @@ def stimulus(spec, netlist, streams=1, cycles=1 + CYCLES):
     return mode, made, array_schedule.inputs(netlist, made)
 
 
-def test_the_schedule_makes_the_array_compute_the_product(array):
-    """K ends in sight: all of its tiles are loaded, run and emitted."""
+@pytest.mark.parametrize(
+    ("array", "bits", "lanes"),
+    [
+        ("fixed_3", 3, 1),
+        ("dvafs_8", 5, 1),
+        ("dvafs_8", 4, 2),
+        ("dvafs_16", 16, 1),
+        ("dvafs_16", 8, 2),
+        ("dvafs_16", 4, 4),
+        ("dvafs_st_16", 8, 2),
+        ("dvafs_st_16", 4, 4),
+    ],
+    indirect=["array"],
+)
+def test_the_schedule_makes_the_array_compute_the_product(array, bits, lanes):
+    """In every lane. K ends in sight: all of its tiles are loaded, run and emitted."""
     spec, simulator = array
     netlist = simulator.netlist
-    mode, made, inputs = stimulus(spec, netlist, cycles=200)
+    mode, made, inputs = stimulus(spec, netlist, cycles=200, bits=bits)
+    assert mode.lanes == lanes
     trace = Functional(simulator.circuit).simulate(inputs)
     per_row, per_column = spec.lanes_along(mode)
     tiles = min(-(-200 // spec.depth) + 2, spec.k_max // (spec.rows * per_row))

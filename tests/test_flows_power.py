@@ -135,6 +135,37 @@ def test_closed_clock_gate_saves_the_clock_behind_it(tmp_path):
     assert shut.internal_w == open_.internal_w == 0
 
 
+@pytest.mark.parametrize("registers", [40, 100, 4000])
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_gates_registers_take_what_ungated_ones_do(tmp_path, registers, stated):
+    """However many: a gate with more load than it may have stands for one with a clock tree, with
+    the slew of the clock ahead of it, also where no pin states a limit and the tables' end is it.
+    """
+    library = LIBRARY if stated else unlimited(LIBRARY)
+    each_fj = []
+    for clock in (9, 4):
+        cells = {
+            "gate": ("CLKGATE_X1", {"CK": 4, "E": 3, "GCK": 9}),
+            **{f"r{k}": ("DFF_X1", {"CK": clock, "D": 2, "Q": 20 + k}) for k in range(registers)},
+        }
+        netlist = load(tmp_path, module(cells, PORTS | {"y": ("output", [20])}))
+        given = activity(netlist, _9_=(0.5, 2.0), b=(1.0, 0.0))
+        result = PowerModel(netlist, library)(given, CLOCK_PS)
+        each_fj.append(result.fj(result.clock_w) / registers)
+    assert each_fj[0] == pytest.approx(each_fj[1], rel=0.15)
+
+
+def unlimited(library):
+    """The library without the most that outputs may drive."""
+    cells = {
+        name: replace(
+            cell, pins={p: replace(pin, max_capacitance_ff=None) for p, pin in cell.pins.items()}
+        )
+        for name, cell in library.cells.items()
+    }
+    return replace(library, cells=cells)
+
+
 def test_unconnected_output_counts_with_its_twin(tmp_path):
     """The energy of a flip-flop's event is shared between the tables of Q and QN."""
     pins = {"CK": 4, "D": 2, "Q": 5}
