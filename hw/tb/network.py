@@ -145,9 +145,10 @@ def main(arguments: list[str] | None = None) -> int:
         )  # fmt: skip
         check(layers, spec)
         simulator.prepare()
-        outcome = run(
-            folder, spec, args.build, sample=args.sample, seed=args.seed, waves=args.waves
-        )
+        with simulator.locked(args.build):
+            outcome = run(
+                folder, spec, args.build, sample=args.sample, seed=args.seed, waves=args.waves
+            )
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
