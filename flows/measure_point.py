@@ -154,7 +154,7 @@ def _per_mac(
         "energy_fj": whole,
         **{f"{name}_fj": float(values[0]) for name, values in parts.items()},
         "glitch_fj": whole - settled,
-        "ci95_fj": _half_width(each),
+        "ci95_fj": half_width(each),
     }
 
 
@@ -165,7 +165,7 @@ def _rounded(**row: Any) -> dict[str, Any]:
     return found | {"energy_fj": round(sum(found[name] for name in parts), 4)}
 
 
-def _half_width(values: list[float]) -> float:
+def half_width(values: list[float]) -> float:
     """Half of the 95 % confidence interval of the mean of independent batches.
 
     Student's t from the normal quantile (Abramowitz and Stegun 26.7.5, good to 1e-3 from 9 degrees

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from flows import array_schedule, icarus, verilator
+from flows import array_energy, array_schedule, icarus, verilator
 from flows.activity import Simulator
 from flows.functional import Functional
 from flows.library import Library
@@ -13,6 +13,7 @@ from flows.netlist import Netlist
 from flows.stimulus import activations, weights
 from flows.synth import synthesize
 from flows.synth_script import Options
+from flows.table import EnergyTable
 from hw.rtl.spec import ArraySpec
 from hw.rtl.verilog import write
 
@@ -107,6 +108,24 @@ def settle(circuit, trace):
         pins = dict(zip(gate.function.inputs, (values[n] for n in gate.inputs), strict=True))
         values[gate.output] = gate.function.evaluate(pins)
     return values
+
+
+def test_energies_of_an_array_are_those_of_its_parts(tmp_path):
+    spec, library = SPECS["fixed_3"], Library.load()
+    synthesize([write(spec, tmp_path)], spec.name, tmp_path, library)
+    assert array_energy.specs(tmp_path) == [spec]
+    rows = list(
+        array_energy.measure(spec, tmp_path, [16, 3], "uniform", 1, table := EnergyTable.load())
+    )
+    assert [row.bits for row in rows] == [3]
+    parts = ("switching_fj", "internal_fj", "clock_fj", "leakage_fj")
+    assert rows[0].array_fj == pytest.approx(sum(getattr(rows[0], name) for name in parts))
+    assert 0 < rows[0].ci95_fj < rows[0].glitch_fj < rows[0].array_fj
+    assert rows[0].mac_fj == table.row("fixed", 3, 3).energy_fj
+    assert 3 < rows[0].register_clock_fj < 8  # 7 fJ where the clock always runs, less behind gates
+    head, rule, line = array_energy.page(rows, "uniform", 1, 4).splitlines()[11:14]
+    assert line.startswith(f"| {spec.name} | 3 | ")
+    assert head.count("|") == rule.count("|") == line.count("|")
 
 
 @pytest.mark.parametrize("threads", [2, 3])

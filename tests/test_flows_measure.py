@@ -195,7 +195,7 @@ def test_half_width_is_students(count):
     quantile = {10: 2.262, 16: 2.131, 40: 2.023}[count]
     values = [float(i % 7) for i in range(count)]
     expected = quantile * statistics.stdev(values) / count**0.5
-    assert measure_point._half_width(values) == pytest.approx(expected, rel=1e-3)
+    assert measure_point.half_width(values) == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize(
