@@ -184,7 +184,7 @@ def report(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Pass the tests."""
     prepare(session, "all", "tests")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "-n", "auto", "--dist", "loadscope", *session.posargs)
 
 
 @nox.session

@@ -161,8 +161,9 @@ def page(
     found = export["agreement"]
     yield (
         f"{found['images'].whole()} images, same class for {found['same_class'].whole()}, logits "
-        f"within {found['largest_logit_error'].number():.1e}. Codes that differ lie next to a "
-        "border between two codes, where the trainer's float32 rounds the other way."
+        f"within {found['largest_logit_error'].number():.1e}. Codes differ where a value lies "
+        "next to a border between two codes and the trainer's float32 rounds the other way, and "
+        "behind such a code in later layers."
     )
     yield "## The array computes them\n\n" + COMMANDS["array"]
     rows, columns = tiling["rows"].whole(), tiling["columns"].whole()
