@@ -120,17 +120,6 @@ def operands(mode: Mode) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return w.all(), a.all()
 
 
-def corners(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The corners of an operand among all its codes, which `operands` gives, and their neighbours.
-
-    >>> corners(np.arange(16)).tolist()
-    [0, 1, 5, 10, 14, 15]
-    """
-    codes = Codes(int(values[0]), int(values[-1]), len(values) == 2 and values[0] == -1)
-    near = {*codes.corners().values(), codes.low + 1, codes.high - 1}
-    return np.array(sorted(near & set(values.tolist())))
-
-
 def starts(rng: np.random.Generator, length: int) -> NDArray[np.bool_]:
     """Where sums start anew: accumulations of RUN_LENGTH pairs first, then of 1, 2..31 and many."""
     clear = np.zeros(length, dtype=bool)
