@@ -232,6 +232,7 @@ def save(path: Path, netlist: Netlist, batches: Batches, clock_ps: float) -> Non
 
 
 def main() -> int:
+    """Count a netlist's transitions as the arguments say, write SAIF and print a summary."""
     arguments = _arguments()
     library = Library.load(arguments.liberty)
     netlist = Netlist.load(arguments.netlist, library, arguments.top)

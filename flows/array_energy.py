@@ -174,6 +174,7 @@ def page(rows: Sequence[Row], kind: str, seed: int, depth: int) -> str:
 
 
 def main() -> int:
+    """Measure the arrays in a folder and write their page."""
     arguments = _arguments()
     table = EnergyTable.load(arguments.table)
     found = specs(arguments.synth)

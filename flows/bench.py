@@ -214,6 +214,7 @@ def _missing(rows: list[Row], ours: dict[str, float], sizes: Sequence[Size]) -> 
 
 
 def main() -> int:
+    """Race the engine against other simulators and write the page."""
     arguments = _arguments()
     if arguments.vectors < 1024:
         raise FlowError(f"{arguments.vectors} vectors are too few to time; take 1024 or more.")

@@ -147,6 +147,7 @@ def _over(tables: list[Lut | None], reduce: Callable[..., Any]) -> Lut | None:
 
 
 def main() -> int:
+    """Write the compact library from the full one."""
     parser = argparse.ArgumentParser(prog="python -m flows.compact", description=__doc__)
     parser.add_argument("full", type=Path, metavar="FULL.lib", help="the full library (.lib, .gz)")
     parser.add_argument("--out", type=Path, required=True, help="the Liberty file to write")

@@ -121,6 +121,7 @@ def table(bounds: list[Bound]) -> str:
 
 
 def main() -> int:
+    """Prove the array's control; status 1 where a property fails."""
     parser = argparse.ArgumentParser(prog="python -m flows.control", description=__doc__)
     parser.add_argument("--deeper", type=int, default=0, metavar="N", help="cycles more than usual")
     parser.add_argument(

@@ -159,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
+    """Prove netlists equal to their Verilog; status 1 where one differs."""
     parser = _parser()
     arguments = parser.parse_args()
     if bool(arguments.rtl) != bool(arguments.synth) or bool(arguments.sources) == bool(

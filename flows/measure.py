@@ -170,6 +170,7 @@ def make_table(
 
 
 def main() -> int:
+    """Measure the points that the arguments name and write the energy table."""
     arguments = _arguments()
     files = _files(arguments.stimuli)
     names = [Path(s).stem if s.endswith(".npz") else s for s in arguments.stimuli]

@@ -60,6 +60,7 @@ class Bench:
 
 @cache
 def library_of(liberty: Path | None) -> Library:
+    """The library of a file, read once a process; None: the shipped one."""
     return Library.load(liberty)
 
 
@@ -78,6 +79,7 @@ def _bench(path: Path, liberty: Path | None, conditions: Conditions, sha256: str
 
 @cache
 def operands_of(path: Path) -> OperandFile:
+    """The operands of a `.npz`, read once a process."""
     return OperandFile.load(path)
 
 

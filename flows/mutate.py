@@ -152,6 +152,7 @@ def campaign(spec: MacSpec, arguments: argparse.Namespace) -> Campaign:
 
 
 def main() -> int:
+    """Mutate the netlists and report; status 1 where the bench tells too few of them apart."""
     parser = _parser()
     arguments = parser.parse_args()
     if arguments.count < 1 or arguments.vectors < 1 or arguments.seed < 0:

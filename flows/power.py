@@ -189,6 +189,7 @@ def power(
 
 
 def main() -> int:
+    """Price a netlist's activity; print watts by part."""
     parser = argparse.ArgumentParser(prog="python -m flows.power", description=__doc__)
     parser.add_argument("netlist", type=Path, metavar="NETLIST.json")
     parser.add_argument("--saif", type=Path, required=True, help="activity of every net")

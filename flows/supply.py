@@ -169,6 +169,7 @@ def _corner(law: SupplyLaw, corner: Library, typical: Library, shift: float) -> 
 
 
 def main() -> int:
+    """Fit the delay law to three corners and print it."""
     parser = argparse.ArgumentParser(prog="python -m flows.supply", description=__doc__)
     for name in ("slow", "typical", "fast"):
         parser.add_argument(name, type=Path, metavar=f"{name.upper()}.lib")

@@ -232,6 +232,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
+    """Synthesise what the arguments name; write netlists and cell models, print the table."""
     parser = _parser()
     arguments = parser.parse_args()
     if arguments.rtl and (arguments.sources or arguments.top):

@@ -365,6 +365,7 @@ def _mean_delay(arcs: tuple[Arc, ...], edge: int, slew: list[float], load: float
 
 
 def main() -> int:
+    """Find and print the longest path."""
     parser = argparse.ArgumentParser(prog="python -m flows.timing", description=__doc__)
     parser.add_argument("netlist", type=Path, metavar="NETLIST.json")
     parser.add_argument("--liberty", type=Path, help="its library (default: the shipped one)")

@@ -168,6 +168,7 @@ class Config:
 
     @property
     def data_path(self) -> Path | None:
+        """`data_dir` as a path; None for the usual places."""
         return Path(self.data_dir) if self.data_dir else None
 
 

@@ -35,6 +35,7 @@ class Split:
 
     @property
     def device(self) -> torch.device:
+        """Where the images are."""
         return self.codes.device
 
     def images(self, index: Tensor | slice = slice(None)) -> Tensor:
@@ -51,6 +52,7 @@ class Split:
         return Split(self.codes[index], self.labels[index], self.full_scale)
 
     def to(self, device: torch.device | str) -> Split:
+        """The same on another device."""
         return Split(self.codes.to(device), self.labels.to(device), self.full_scale)
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -83,6 +85,7 @@ class Dataset:
         return torch.cat([test.images(), rest]) if len(test) < count else test.images()
 
     def to(self, device: torch.device | str) -> Dataset:
+        """The same on another device."""
         held_out = self.validation.to(device) if self.validation else None
         return replace(
             self, train=self.train.to(device), test=self.test.to(device), validation=held_out
