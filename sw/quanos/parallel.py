@@ -2,9 +2,9 @@
 
 Under torchrun the batch size is that of all processes together, and the result is that of one
 process up to rounding: process r takes the r-th stretch of each batch, batch norm uses the
-statistics of the whole batch, and the range of activations is the one that process 0 sees, which
-looks at the batch's first 32 images in either case (so give each process as many at least).
-Process 0 alone senses, evaluates and writes.
+statistics of the whole batch, activations are signed where any process saw a negative value, and
+their range is the one that process 0 sees, which looks at the batch's first 32 images in either
+case (so give each process as many at least). Process 0 alone senses, evaluates and writes.
 """
 
 from __future__ import annotations
@@ -138,7 +138,11 @@ def _follow_lead(quantizer: ActivationQuantizer) -> None:
 
     def shared(observe: Callable[[Tensor], None]) -> Callable[[Tensor], None]:
         def both(x: Tensor) -> None:
+            first = not quantizer.ready
             observe(x)
+            if first:  # codes are signed where any process has seen a negative value
+                dist.all_reduce(quantizer.seen, dist.ReduceOp.MAX)
+                quantizer.follow_seen()
             for tensor in (*quantizer.buffers(), *quantizer.parameters()):
                 dist.broadcast(tensor.data, src=0)
 

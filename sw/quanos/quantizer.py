@@ -283,6 +283,15 @@ class ActivationQuantizer(Quantizer):
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
+        self.follow_seen()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a batch has been seen, so that sign and range stand."""
+        return self._ready
+
+    def follow_seen(self) -> None:
+        """Take sign and readiness from the buffer `seen`, after something else has written it."""
         seen = int(self.seen)
         self._ready = seen > 0
         if self._ready:
