@@ -176,10 +176,29 @@ def test_results_of_other_runs_stay(tmp_path, small_cifar) -> None:
     before = record.runs(tmp_path / "results", plan.name)
     assert list(before) == ["cpu/0", "cpu/1"]
     (tmp_path / "runs" / "cpu" / f"{plan.name}-1" / SUMMARY).unlink()
-    driver(tmp_path, "cpu", small_cifar, resume=True).one(plan, 1)
+    driver(tmp_path, "cpu", small_cifar, resume=True).run([replace(plan, seeds=(1,))])
     after = record.runs(tmp_path / "results", plan.name)
     assert after["cpu/0"] == before["cpu/0"]
     assert after["cpu/1"]["summary"]["columns"] == before["cpu/1"]["summary"]["columns"]
+
+
+def test_runs_side_by_side_give_what_they_give_alone(tmp_path) -> None:
+    keys = {"preset": "digits", "baselines": ["16"]}
+    plan = replace(PLANS["vgg-small-cifar10"], scales={"cpu": keys})
+    missing = replace(PLANS["vgg-small-cifar10"], name="elsewhere")
+    cut = driver(tmp_path / "beside", "cpu", tmp_path, beside=2, sitting=Slice(time_limit=1e-9))
+    with pytest.raises(Paused):
+        cut.run([plan])
+    for folder, beside in (("alone", 1), ("beside", 2)):
+        where = tmp_path / folder
+        again = driver(where, "cpu", tmp_path, beside=beside, resume=True)
+        assert again.run([plan, missing]) == ["elsewhere"]
+    columns = [
+        record.runs(tmp_path / folder / "results", plan.name)["cpu/0"]["summary"]["columns"]
+        for folder in ("alone", "beside")
+    ]
+    assert list(columns[0]) == ["quanos", "16"]
+    assert columns[0] == columns[1]
 
 
 PARTS = (

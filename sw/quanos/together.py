@@ -61,19 +61,19 @@ def train_together(main: Task, others: Sequence[Task], sitting: Slice, jobs: int
         if sitting.over():
             raise Paused(f"{main.folder} stands at the epochs that its columns share")
     left = replace(sitting, time_limit=sitting.left())
-    with _pool(jobs) as pool:
-        waiting = [pool.submit(_train, task, left) for task in (main, *others)]
+    with pool(jobs) as workers:
+        waiting = [workers.submit(_train, task, left) for task in (main, *others)]
         for future in waiting:
             future.result()
 
 
-def _pool(jobs: int) -> ProcessPoolExecutor:
+def pool(jobs: int) -> ProcessPoolExecutor:
+    """Processes that train at the same time, each printing lines in place of bars."""
     spawn = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     return ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_quiet)
 
 
-def _quiet() -> None:
-    """Lines in place of bars: several bars would write over each other."""
+def _quiet() -> None:  # several bars would write over each other
     os.environ["TTY_COMPATIBLE"] = "0"
 
 

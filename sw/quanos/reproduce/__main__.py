@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -30,7 +31,12 @@ def parser() -> argparse.ArgumentParser:
     own.add_argument("--out", type=Path, default=Path("docs/reproduction.md"), help="the page")
     own.add_argument("--time-limit", type=float, default=0, help="save and stop after SECONDS")
     own.add_argument("--resume", action="store_true", help="go on where the last slice stopped")
-    own.add_argument("--jobs", type=int, default=1, help="networks trained at the same time")
+    own.add_argument(
+        "--jobs",
+        type=int,
+        help="networks of a run trained at the same time (default 1); at scale cpu runs at the "
+        "same time, one core each (default 2, or the cores that there are)",
+    )
     own.add_argument("--shard-mb", type=float, default=0, help="split checkpoints below MB")
     own.add_argument(
         "--smoke",
@@ -71,6 +77,8 @@ def _drive(args: argparse.Namespace, command: str, experiments: list) -> int | N
     from quanos.reproduce.drive import Driver
     from quanos.slices import Paused, Slice
 
+    small = args.scale == "cpu"
+    jobs = args.jobs or (min(2, os.cpu_count() or 1) if small else 1)
     smoke = Path("runs/smoke")
     driver = Driver(
         scale=args.scale,
@@ -80,7 +88,8 @@ def _drive(args: argparse.Namespace, command: str, experiments: list) -> int | N
         data_dir=str(args.data or ""),
         resume=args.resume,
         smoke=args.smoke,
-        jobs=args.jobs,
+        jobs=1 if small else jobs,
+        beside=jobs if small else 1,
         command=command,
         sitting=Slice(time_limit=args.time_limit, shard_mb=args.shard_mb),
     )
