@@ -112,7 +112,7 @@ def _header(settings: Settings, designs: dict[str, Synthesis]) -> TableHeader:
             f"than {REJECT:.0%} of the gate's shortest delay rejected"
         ),
         voltage_model=LAW.describe(),
-        date=_today(),
+        date=today(),
         notes={
             "measured_vdd_v": library.vdd_v,
             "clock": f"longest 16-bit MAC at {NOMINAL_V:g} V, rounded up to {CLOCK_STEP_PS:g} ps",
@@ -133,7 +133,7 @@ def _header(settings: Settings, designs: dict[str, Synthesis]) -> TableHeader:
     )
 
 
-def _today() -> str:
+def today() -> str:
     """The date, or that of SOURCE_DATE_EPOCH for a reproducible file."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     utc = datetime.UTC

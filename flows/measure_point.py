@@ -91,7 +91,7 @@ def measure(point: Point, synthesis: Synthesis, settings: Settings) -> Rows:
     with _ONE_AT_A_TIME:
         path = settings.synth / f"{synthesis.top}.netlist.json"
         bench = _bench(path, settings.liberty, settings.conditions, synthesis.netlist_sha256)
-        energies = _energies(bench, _simulate(bench, point, settings))
+        energies = batch_energies(bench, _simulate(bench, point, settings))
         case = _case(bench.netlist, point)
         path_ps = critical_path_ps(bench.netlist, bench.library, case, settings.conditions)
     lanes = point.mode.lanes
@@ -102,10 +102,10 @@ def measure(point: Point, synthesis: Synthesis, settings: Settings) -> Rows:
         "scaled": (scaled_clock, LAW.lowest_supply(at_nominal, scaled_clock)),
     }
     return [
-        _rounded(
+        rounded(
             **point.row,
             supply=supply,
-            **_per_mac(energies, bench.library, clock_ps, vdd_v, lanes),
+            **per_mac(energies, bench.library, clock_ps, vdd_v, lanes),
             macs_per_cycle=lanes,
             critical_path_ps=at_nominal * LAW.delay_ratio(vdd_v, NOMINAL_V),
             clock_ps=clock_ps,
@@ -139,14 +139,14 @@ def _case(netlist: Netlist, point: Point) -> dict[str, int]:
     }
 
 
-def _energies(bench: Bench, batches: Batches) -> Energies:
+def batch_energies(bench: Bench, batches: Batches) -> Energies:
     """All vectors with their glitches, without, and then batch by batch."""
     activity = partial(batches.activity, bench.netlist)
     each = [activity(batch=i) for i in range(len(batches.vectors))]
     return bench.power.energies([activity(), activity(glitches=False), *each])
 
 
-def _per_mac(
+def per_mac(
     energies: Energies, library: Library, clock_ps: float, vdd_v: float, lanes: int
 ) -> dict[str, Any]:
     """Energies in fJ per useful MAC."""
@@ -160,7 +160,7 @@ def _per_mac(
     }
 
 
-def _rounded(**row: Any) -> dict[str, Any]:
+def rounded(**row: Any) -> dict[str, Any]:
     """A row whose numbers have four decimals, far below what is known; its parts still add up."""
     found = {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
     parts = ("switching_fj", "internal_fj", "clock_fj", "leakage_fj")

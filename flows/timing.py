@@ -214,6 +214,13 @@ class _Analysis:
                 if arrival is not None and table is not None:
                     setup = table.at(self.slew[net][edge], self.conditions.clock_slew_ps)
                     yield arrival + setup, (net, edge), f"{limit.pin} of {instance.name}"
+        limited = {limit.pin for limit in cell.constraints if limit.kind.startswith("setup")}
+        data = cell.register.next_state.inputs if cell.register else ()
+        for pin in (p for p in data if p in instance.pins and p not in limited):
+            net = instance.pins[pin]  # the library asks for no time before the clock's edge
+            for edge, arrival in enumerate(self.arrival[net]):
+                if arrival is not None:
+                    yield arrival, (net, edge), f"{pin} of {instance.name}"
 
     def _path(self, end: tuple[int, int]) -> list[Step]:
         steps: list[Step] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from test_flows_library import full_library
@@ -61,6 +62,16 @@ def test_register_to_register_by_hand(tmp_path, input_slew_ps):
     assert timing.endpoint == "D of second"
     assert timing.critical_path_ps == pytest.approx(max(expected))
     assert [step.instance for step in timing.path] == ["first", "gate"]
+
+
+def test_a_register_without_setup_times_still_ends_a_path(tmp_path):
+    """A small library may leave them out; only outputs counted then."""
+    netlist = load(tmp_path, module(PIPE, PORTS))
+    bare = replace(LIBRARY.cells["DFF_X1"], constraints=())
+    library = replace(LIBRARY, cells=LIBRARY.cells | {"DFF_X1": bare})
+    timing, strict = analyse(netlist, library), analyse(netlist, LIBRARY)
+    assert timing.endpoint == "D of second"
+    assert 0 < timing.critical_path_ps < strict.critical_path_ps
 
 
 @pytest.mark.parametrize(
