@@ -7,110 +7,21 @@ import html
 import json
 import re
 from collections.abc import Callable
-from copy import deepcopy
-from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from finished_run import ACCURACY, column, cost, summary, write_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.table import EnergyTable, TableError
 from quanos.cli import guarded
 from quanos.commands.report import Report
-from quanos.models import build_model
-from quanos.prices import priced
+from quanos.page_beside import short_names
 from quanos.report import render, write_report
 from quanos.results import read_run
-
-SHAPE = (1, 8, 8)
-LAYERS = ("features.0", "features.3", "features.7", "features.10", "features.14", "features.17")
-BITS = {"quanos": (8, 7, 6, 5, 4, 3), "16": (16,) * 6, "mean": (6,) * 6}
-ACCURACY = {"quanos": 0.9711, "16": 0.9822, "mean": 0.9622}
-
-
-@cache
-def cost(name: str) -> dict[str, Any]:
-    """What a column costs, by the shipped table."""
-    model = build_model("vgg-small", input_shape=SHAPE, classes=10)
-    return priced(model, SHAPE, dict(zip(LAYERS, BITS[name], strict=True)), EnergyTable.load())
-
-
-def attacked(name: str, attack: str, epsilon: float) -> dict[str, Any]:
-    accuracy = ACCURACY[name] - 2 * epsilon
-    return {
-        "attack": attack,
-        "epsilon": epsilon,
-        "accuracy": accuracy,
-        "adversarial_loss": 2 * epsilon,
-    }
-
-
-def sensed(epoch: int, ans: float, bits: int) -> dict[str, Any]:
-    measured = {layer: ans * (n + 1) for n, layer in enumerate(LAYERS)}
-    return {"epoch": epoch, "ans": measured, "bits": dict.fromkeys(LAYERS, bits)}
-
-
-def column(name: str) -> dict[str, Any]:
-    paper = [attacked(name, "fgsm", 0.05), attacked(name, "fgsm", 0.1), attacked(name, "pgd", 0.02)]
-    strong = [attacked(name, attack, e) for e in (8 / 255, 0.1) for attack in ("pgd", "worst_case")]
-    row = {"epsilon": 0.1, "fgsm_accuracy": 0.8, "noise_accuracy": 0.97, "pgd_accuracy": 0.77}
-    if name == "quanos":  # a summary of this version; the others' are older
-        row |= {"white_box_accuracy": 0.76, "worst_accuracy": 0.75, "survives_rounding": 0.9}
-    return {
-        "policy": "ans" if name == "quanos" else "uniform",
-        "bits": dict(zip(LAYERS, BITS[name], strict=True)),
-        "mean_bits": sum(BITS[name]) / 6,
-        "epochs": 3,
-        "sense_epoch": 1,
-        "rounds": [sensed(1, 0.111, 9), sensed(2, 0.132, 5)],
-        "ans_final": {layer: 0.123 * (n + 1) for n, layer in enumerate(LAYERS)},
-        "clean_accuracy": ACCURACY[name],
-        "attacked_images": 450,
-        "attacked_clean_accuracy": ACCURACY[name],
-        "paper": paper,
-        "strong": strong,
-        "gate": {
-            "verdict": "passes",
-            "zero_gradient_share": 0.0,
-            "accuracy_at_0.5": 0.01,
-            "rows": [row],
-            "longer": {"epsilon": 0.1, "before": 0.75, "after": 0.74},
-            "absent": {"transfer_seed": "it was not given"},
-        },
-    } | deepcopy(cost(name))
-
-
-def summary() -> dict[str, Any]:
-    return {
-        "schema": "quanos.summary/1",
-        "dataset": "digits",
-        "model": "vgg-small",
-        "input_shape": list(SHAPE),
-        "classes": 10,
-        "seed": 7,
-        "table_sha256": EnergyTable.load().sha256,
-        "seconds": {"train": 1.0, "evaluate": 1.0},
-        "columns": {name: column(name) for name in BITS},
-    }
-
-
-def write_run(folder: Path, content: Any) -> Path:
-    """A run folder as `quanos train` leaves it, with `content` as its summary."""
-    lines = [
-        json.dumps({"epoch": e, "loss": 0.5, "test_accuracy": 0.9 + e / 100}) for e in (1, 2, 3)
-    ]
-    for place in (folder, folder / "16"):
-        place.mkdir(parents=True)
-        (place / "metrics.jsonl").write_text("\n".join(lines) + "\n")
-    (folder / "config.toml").write_text('dataset = "digits"\nlr = 0.1234\n')
-    origin = {"commit": "0123abcd", "seed": 7, "versions": {"torch": "2.13.0"}, "finished": "now"}
-    (folder / "run.json").write_text(json.dumps(origin))
-    text = content if isinstance(content, str) else json.dumps(content)
-    (folder / "summary.json").write_text(text)
-    return folder
 
 
 @pytest.fixture
@@ -252,7 +163,7 @@ def test_page_holds_all_it_shows(run: Path) -> None:
     assert links.links == []
     assert not {"script", "link", "img", "iframe", "object", "base"} & set(links.tags)
     assert not re.search(r"https?:|url\(|@import|nan\b", page)
-    assert links.tags.count("figure") == 10
+    assert links.tags.count("figure") == 12
     assert 30_000 < len(page.encode()) < 3_000_000
 
 
@@ -386,10 +297,57 @@ def test_command_writes_and_answers_in_json(
 
 
 def test_several_runs_side_by_side(tmp_path: Path, run: Path) -> None:
-    other = write_run(tmp_path / "other", summary())
+    content = summary()
+    content["columns"]["quanos"]["bits"]["features.3"] = 13
+    content["columns"]["quanos"]["clean_accuracy"] = 0.9444
+    other = write_run(tmp_path / "other", content)
     page = render([read_run(run), read_run(other)], EnergyTable.load(), "html")
-    assert "2 runs" in words(page)
+    links = Links()
+    links.feed(page)
+    assert links.links == ["a href=#run-1", "a href=#run-2"]
+    assert [f'id="run-{number}"' in page for number in (1, 2, 3)] == [True, True, False]
     assert page.count("<h2>Results</h2>") == 2
+    beside = words(page.partition('id="run-1"')[0])
+    assert "2 runs side by side" in beside
+    for shown in ("97.11", "94.44", "features.3 7 13", "digits, QUANOS", "other, 16 bit"):
+        assert shown in beside
+
+
+def test_the_front_of_the_page_is_that_of_the_sweep(run: Path) -> None:
+    """Where one network is better and cheaper, the line starts and ends at it."""
+    content = summary()
+    content["columns"]["quanos"]["clean_accuracy"] = 0.999
+    page = render([read_run(write_run(run.parent / "best", content))], EnergyTable.load(), "html")
+    figure = page.partition("<h3>Clean accuracy against energy</h3>")[2].partition("</figure>")[0]
+    (front,) = re.findall(r'd="M([^"]*)" class="line s4 dashed"', figure.partition("</ul>")[2])
+    assert "L" not in front
+    assert len(re.findall('class="spot"', figure)) == 3
+
+
+def test_a_masked_network_has_no_place_on_the_robust_front(run: Path) -> None:
+    content = summary()
+    content["columns"]["quanos"]["gate"]["verdict"] = "masked: FGSM beats PGD"
+    page = render([read_run(write_run(run.parent / "mask", content))], EnergyTable.load(), "html")
+    title = "<h3>Accuracy under the strong protocol against energy</h3>"
+    figure = words(page.partition(title)[2].partition("</figure>")[0])
+    assert "mask, 16 bit" in figure
+    assert "mask, QUANOS" not in figure
+
+
+@pytest.mark.parametrize(
+    ("folders", "names"),
+    [
+        (["runs/a"], ["a"]),
+        (["runs/a", "runs/b"], ["a", "b"]),
+        (["x/runs/a", "y/runs/a"], ["x/runs/a", "y/runs/a"]),
+        (["runs/a", "runs/a"], ["a (1)", "a (2)"]),
+        (["runs/a", "runs/a/b"], ["a", "a/b"]),
+    ],
+)
+def test_runs_are_called_by_what_tells_them_apart(tmp_path, folders, names) -> None:
+    for folder in sorted(set(folders)):
+        write_run(tmp_path / folder, summary())
+    assert short_names([read_run(tmp_path / folder) for folder in folders]) == names
 
 
 def test_other_formats_hold_the_same_numbers(run: Path) -> None:

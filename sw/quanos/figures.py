@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from flows.table import MAX_BITS, SCHEMES, EnergyRow, EnergyTable
 from quanos.markup import Markup, element, join
 from quanos.paper import NET_MAC_ENERGY
-from quanos.results import Attacked, Column, Run
+from quanos.results import Attacked, Column
 from quanos.svg import Axis, Series, chart
 
 Segment = tuple[str, float]
@@ -24,20 +24,25 @@ def percent(value: float) -> str:
 
 
 def adversarial_loss(
-    columns: Sequence[Column], attacks: Mapping[str, Sequence[Attacked]], title: str
+    columns: Sequence[Column],
+    attacks: Sequence[Sequence[Attacked]],
+    title: str,
+    names: Sequence[str] = (),
 ) -> Markup | None:
     """Clean minus adversarial accuracy against epsilon, a line per network; masked ones dashed.
 
-    `attacks` holds the rows to draw by column name.
+    `attacks` holds each column's rows to draw, `names` what to call them other than by title.
     """
     lines = []
-    for style, column in enumerate(columns):
-        name = f"{column.title} (masked: no robustness)" if column.gate.masked else column.title
+    names = names or [column.title for column in columns]
+    for style, (name, column, rows) in enumerate(zip(names, columns, attacks, strict=True)):
         points = [
-            (row.epsilon, row.adversarial_loss, _attack_text(column, row))
-            for row in sorted(attacks[column.name], key=lambda row: row.epsilon)
+            (row.epsilon, row.adversarial_loss, _attack_text(name, row))
+            for row in sorted(rows, key=lambda row: row.epsilon)
         ]
-        lines.append(Series(name=name, style=style, points=points, dashed=column.gate.masked))
+        masked = column.gate.masked
+        label = f"{name} (masked: no robustness)" if masked else name
+        lines.append(Series(name=label, style=style, points=points, dashed=masked))
     high = max((x for line in lines for x, _, _ in line.points), default=0)
     if high <= 0:
         return None
@@ -55,9 +60,9 @@ def points_of(value: float) -> str:
     return f"{100 * value:g}"
 
 
-def _attack_text(column: Column, row: Attacked) -> str:
+def _attack_text(name: str, row: Attacked) -> str:
     accuracy = f"accuracy {100 * row.accuracy:.1f} %, loss {100 * row.adversarial_loss:.1f} points"
-    return f"{column.title}, {row.attack} at {row.epsilon:.4f}: {accuracy}"
+    return f"{name}, {row.attack} at {row.epsilon:.4f}: {accuracy}"
 
 
 def training(columns: Sequence[Column], title: str) -> Markup | None:
@@ -171,27 +176,6 @@ def _paper(scheme: str) -> Series:
     ]
     name = f"{scheme} as the paper implies"
     return Series(name=name, style=SCHEMES.index(scheme), points=points, line=False)
-
-
-def pareto(runs: Sequence[Run], key: tuple[str, str, str], title: str) -> Markup | None:
-    """Clean accuracy against energy of one image, a style per run, a point per network."""
-    lines = []
-    for style, run in enumerate(runs):
-        points = [
-            (1e3 * c.prices[key].energy_mj, c.clean_accuracy, f"{run.name}, {c.title}")
-            for c in run.columns
-            if key in c.prices
-        ]
-        lines.append(Series(name=run.name, style=style, points=points, line=False))
-    places = [(x, y) for line in lines for x, y, _ in line.points]
-    if not places:
-        return None
-    return chart(
-        title,
-        Axis(label="energy of one image, µJ", low=0, high=max(x for x, _ in places)),
-        Axis(label="clean accuracy", low=min(y for _, y in places), high=1, write=percent),
-        lines,
-    )
 
 
 def bars(rows: Mapping[str, Sequence[tuple[Sequence[Segment], str]]], high: float) -> Markup:

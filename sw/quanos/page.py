@@ -10,11 +10,12 @@ from flows.table import EnergyTable
 from quanos import __version__
 from quanos.headline import compared, headline, losses, paragraphs
 from quanos.jsonfile import printable
-from quanos.markup import Markup, element, join, table
-from quanos.page_figures import POINT, curves, layers, mac_energy, pareto
+from quanos.markup import Markup, element, join
+from quanos.page_beside import beside, short_names
+from quanos.page_figures import POINT, curves, layers, mac_energy
+from quanos.page_pareto import accuracy_energy
 from quanos.page_results import ABSENT, gates, results
-from quanos.result_table import digits
-from quanos.results import Column, Run
+from quanos.results import Run
 
 
 def page(runs: Sequence[Run], prices: EnergyTable | None) -> str:
@@ -27,46 +28,51 @@ def page(runs: Sequence[Run], prices: EnergyTable | None) -> str:
         element("title", f"QUANOS report: {', '.join(run.name for run in runs)}"),
         element("style", Markup(style)),
     )
-    main = [_beside(runs), [_run(run, prices) for run in runs], mac_energy(prices)]
+    names = short_names(runs)
+    anchors = [f"run-{number}" for number in range(1, len(runs) + 1)]
+    alone = len(runs) == 1
+    sections = [
+        _run(run, prices, name, anchor, alone=alone)
+        for run, name, anchor in zip(runs, names, anchors, strict=True)
+    ]
+    main = [beside(runs, names, anchors), sections, mac_energy(prices)]
     foot = element("footer", _provenance(runs, prices))
     body = element("body", element("main", main), foot)
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
 
 
-def _beside(runs: Sequence[Run]) -> Markup | None:
-    """Several runs side by side."""
-    if len(runs) < 2:
-        return None
-    head = ("run", "network", "mean bits", "clean accuracy", "energy", "memory saved", "gate")
-    rows = [_short(run, column) for run in runs for column in run.columns]
-    title = element("h1", f"{len(runs)} runs")
-    return element("section", title, table(head, rows), pareto(runs))
-
-
-def _short(run: Run, column: Column) -> Iterator[str]:
-    yield from (run.name, column.title, f"{column.mean_bits:.2f}")
-    yield f"{100 * column.clean_accuracy:.2f} %"
-    price = column.prices.get(POINT)
-    yield f"{digits(1e3 * price.energy_mj, 'µJ')} µJ" if price else ABSENT
-    yield f"{column.memory_compression:.2f} x"
-    yield "masked" if column.gate.masked else "passes"
-
-
-def _run(run: Run, prices: EnergyTable | None) -> Markup:
+def _run(run: Run, prices: EnergyTable | None, name: str, anchor: str, *, alone: bool) -> Markup:
+    """A run's section: what it came to, figures, results, and the same in words."""
+    kicker = f"QUANOS report · {run.name}" if alone else name
+    parts = _parts(run, prices, name, alone=alone)
+    folded = element(
+        "details", element("summary", "Layers, attacks and results of this run"), parts
+    )
     return element(
         "section",
-        element("p", f"QUANOS report · {run.name}", class_="kicker"),
-        element("h1", headline(run)),
+        element("p", kicker, class_="kicker"),
+        element("h1" if alone else "h2", headline(run), class_="headline"),
         _tiles(run),
-        [element("p", _unbroken(text)) for text in paragraphs(run)],
         _losses(run),
-        element("h2", "Results"),
-        results(run),
-        gates(run),
+        parts if alone else folded,
+        id=anchor,
+    )
+
+
+def _parts(run: Run, prices: EnergyTable | None, name: str, *, alone: bool) -> Markup:
+    own = accuracy_energy([run], [name]) if alone else None
+    return join(
         element("h2", "Layers"),
         layers(run, prices),
         element("h2", "Attacks and training"),
+        gates(run),
         curves(run),
+        own and element("h2", "Accuracy against energy"),
+        own,
+        element("h2", "Results"),
+        results(run),
+        element("h2", "In words"),
+        [element("p", _unbroken(text)) for text in paragraphs(run)],
     )
 
 
@@ -107,7 +113,8 @@ def _losses(run: Run) -> Markup | None:
 def _provenance(runs: Sequence[Run], prices: EnergyTable | None) -> Markup:
     parts: list[Markup] = []
     for run in runs:
-        parts.append(_list(f"Run {run.name}", {"seed": run.seed, **run.origin}, shown=True))
+        about = {"seed": run.seed, **run.origin}
+        parts.append(_list(f"Run {run.name}", about, shown=len(runs) == 1))
         parts.append(_list(f"Configuration of {run.name}", run.config))
     if prices is not None:
         parts.append(_list("Energy table", {"sha256": prices.sha256, **vars(prices.header)}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from flows.table import EnergyTable
 from quanos import figures
@@ -28,13 +28,6 @@ def figure(title: str, drawing: Markup | None, caption: str) -> Markup | None:
     if drawing is None:
         return None
     return element("figure", element("h3", title), drawing, element("figcaption", caption))
-
-
-def pareto(runs: Sequence[Run]) -> Markup | None:
-    """Clean accuracy against energy, all networks of all runs."""
-    title = "Clean accuracy against energy"
-    caption = "Every network of every run; dvafs, measured, nominal supply."
-    return figure(title, figures.pareto(runs, POINT, title), caption)
 
 
 def layers(run: Run, table: EnergyTable | None) -> Markup:
@@ -107,10 +100,10 @@ def _curves(run: Run) -> Iterator[Markup | None]:
         else "."
     )
     for protocol, attack, title, remark in LOSSES:
-        rows = {
-            column.name: [row for row in getattr(column, protocol) if row.attack == attack]
+        rows = [
+            [row for row in getattr(column, protocol) if row.attack == attack]
             for column in run.columns
-        }
+        ]
         drawing = figures.adversarial_loss(run.columns, rows, f"Adversarial loss: {title}")
         yield figure(title, drawing, f"Adversarial loss against epsilon. {remark} {note}")
     text = "After every epoch; dashed: bits assigned. Baselines share the epochs before the first."

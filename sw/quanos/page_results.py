@@ -81,8 +81,8 @@ def gates(run: Run) -> Markup:
     for column in run.columns:
         if column.gate.masked:
             text = (
-                f"masked: {reasons(column)}. The attacks cannot see through this network, so its "
-                "accuracy under attack is no robustness."
+                f"is masked: {reasons(column)}. The attacks cannot see through this network, so "
+                "its accuracy under attack is no robustness."
             )
         else:
             text = (

@@ -122,6 +122,8 @@ PALETTE = (
     + """
 .line.s3 { stroke: #8e4585; } .marker.s3 { fill: #8e4585; }
 .line.s4 { stroke: #8c6d1f; } .marker.s4 { fill: #8c6d1f; }
+.line.s5 { stroke: #a8323e; } .marker.s5 { fill: #a8323e; }
+.line.s6 { stroke: #2f4858; } .marker.s6 { fill: #2f4858; }
 """
 )
 

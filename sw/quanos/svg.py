@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from quanos import tips
 from quanos.markup import Markup, element, join
 
-WIDTH, HEIGHT = 460, 300
-LEFT, RIGHT, TOP, BOTTOM = 58, 22, 22, 44
-STYLES = 5
+WIDTH, HEIGHT = 460, 308
+LEFT, RIGHT, TOP, BOTTOM = 68, 22, 30, 44
+STYLES = 7
 """How many series the style sheet can tell apart; shape and colour change together."""
 
 
@@ -78,10 +79,18 @@ def chart(
     *,
     marks: Sequence[float] = (),
 ) -> Markup:
-    """A line chart with its legend; `marks` are places of dashed vertical lines."""
-    body = _drawing(x, y, series, marks)
+    """A line chart with its legend; `marks` are places of dashed vertical lines.
+
+    The texts of markers show on hover, and on touch, by the page's style sheet.
+    """
+    frame = _Frame(x.ticks(), y.ticks())
+    body = _drawing(frame, x, y, series, marks)
+    spots = [_place(frame, point) for one in series if one.markers for point in one.points]
     box = f"0 0 {WIDTH} {HEIGHT}"
-    return join(legend(series), element("svg", body, viewBox=box, role="img", aria_label=title))
+    drawing = element(
+        "svg", body, tips.layer(spots, WIDTH, HEIGHT), viewBox=box, role="img", aria_label=title
+    )
+    return join(legend(series), drawing)
 
 
 def document(title: str, x: Axis, y: Axis, series: Sequence[Series], style: str) -> Markup:
@@ -96,7 +105,9 @@ def document(title: str, x: Axis, y: Axis, series: Sequence[Series], style: str)
     ]
     head = 16 * (len(rows) + 2)
     heading = element("text", title, x=LEFT, y=14, class_="title")
-    body = element("g", _drawing(x, y, series, ()), transform=f"translate(0 {head})")
+    frame = _Frame(x.ticks(), y.ticks())
+    drawing = _drawing(frame, x, y, series, (), titles=True)
+    body = element("g", drawing, transform=f"translate(0 {head})")
     return element(
         "svg",
         element("style", Markup(style)), heading, rows, body,
@@ -105,10 +116,24 @@ def document(title: str, x: Axis, y: Axis, series: Sequence[Series], style: str)
     )  # fmt: skip
 
 
-def _drawing(x: Axis, y: Axis, series: Sequence[Series], marks: Sequence[float]) -> list[Markup]:
-    frame = _Frame(x.ticks(), y.ticks())
-    lines = [_mark(frame, mark) for mark in marks] + [_line(frame, one) for one in series]
-    return [_grid(frame, x, y), *lines]
+def _drawing(
+    frame: _Frame,
+    x: Axis,
+    y: Axis,
+    series: Sequence[Series],
+    marks: Sequence[float],
+    *,
+    titles: bool = False,
+) -> list[Markup]:
+    """Grid, marks and lines; with `titles` the texts of markers are theirs, as SVG alone has it."""
+    drawn = [_mark(frame, mark) for mark in marks]
+    drawn += [_line(frame, one, titles=titles) for one in series]
+    return [_grid(frame, x, y), *drawn]
+
+
+def _place(frame: _Frame, point: tuple[float, float, str]) -> tuple[float, float, str]:
+    x, y, text = point
+    return frame.x(x), frame.y(y), text
 
 
 def legend(series: Sequence[Series]) -> Markup:
@@ -136,7 +161,7 @@ def _grid(frame: _Frame, x: Axis, y: Axis) -> Markup:
         parts.append(element("text", x.write(value), x=at, y=bottom + 17, text_anchor="middle"))
     middle = (LEFT + right) / 2
     parts.append(element("text", x.label, x=middle, y=HEIGHT - 7, text_anchor="middle"))
-    parts.append(element("text", y.label, x=4, y=11))
+    parts.append(element("text", y.label, x=4, y=15))
     return join(*parts)
 
 
@@ -145,13 +170,13 @@ def _mark(frame: _Frame, value: float) -> Markup:
     return element("path", d=path, class_="mark")
 
 
-def _line(frame: _Frame, one: Series) -> Markup:
-    places = [(frame.x(x), frame.y(y), text) for x, y, text in one.points]
+def _line(frame: _Frame, one: Series, *, titles: bool) -> Markup:
+    places = [_place(frame, point) for point in one.points]
     path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y, _ in places)
     line = element("path", d=path, class_=_line_class(one), fill="none")
     if not one.markers:
         return line
-    markers = [_marker(one, x, y, text) for x, y, text in places]
+    markers = [_marker(one, x, y, text if titles else "") for x, y, text in places]
     return join(line if one.line and places else None, markers)
 
 
@@ -160,13 +185,15 @@ def _line_class(one: Series) -> str:
 
 
 def _marker(one: Series, x: float, y: float, text: str = "") -> Markup:
-    """Circle, square, triangle, diamond or cross, hollow where no line joins the points."""
+    """A shape a style, from circle to plus; hollow where no line joins the points."""
     shapes = (
         "m-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
         "m-3.5-3.5h7v7h-7z",
         "m0-4.5l4.4 8h-8.8z",
         "m0-4.8l4.8 4.8l-4.8 4.8l-4.8-4.8z",
         "m-4-4l8 8m0-8l-8 8",
+        "m0 4.5l4.4-8h-8.8z",
+        "m0-5v10m-5-5h10",
     )
     style = one.style % STYLES
     kind = "marker" if one.line else "marker hollow"
