@@ -22,12 +22,14 @@ from flows import case as case_analysis
 from flows import console, kernel, stimulus, waveform
 from flows.circuit import Circuit
 from flows.console import FlowError
+from flows.cycles import Codes
 from flows.delays import REJECT, STEP_PS, Delays
-from flows.engine import Codes, Engine
+from flows.engine import Engine
 from flows.functional import Bits, Functional
 from flows.library import Library
 from flows.netlist import Netlist
 from flows.saif import Activity, write_saif
+from flows.settled import Settled
 from flows.stimulus import Round
 from flows.timing import Conditions
 from flows.waveform import Plan, Words
@@ -102,8 +104,13 @@ class Simulator:
         )
         self._stills: dict[frozenset[tuple[str, int]], tuple[int, ...]] = {}
         self._plans: dict[frozenset[tuple[int, int]], Plan] = {}
-        compiled = kernel.available()
-        self._engine = Engine(self.circuit, self._prepare, threads) if compiled else None
+        self._engine: Engine | Settled | None = None
+        if kernel.available():
+            self._engine = (
+                Settled(self.circuit, threads)
+                if delays == "zero"
+                else Engine(self.circuit, self._prepare, threads)
+            )
 
     def run(self, inputs: Inputs, warmup: int, batches: int = 1) -> Batches:
         """Count; the streams are shared out evenly to the batches in their order.
@@ -116,8 +123,11 @@ class Simulator:
         cycles, streams = ports[0][1].shape
         if warmup < 1 or (cycles - warmup) % 64 or cycles <= warmup:
             raise FlowError("a batch needs a cycle before, and multiples of 64 cycles to count.")
-        count = self._engine.run if self._engine is not None else self._count
-        counts = count(ports, self._still(ports), warmup, batches)
+        if isinstance(self._engine, Settled):
+            counts = self._engine.run(ports, warmup, batches)
+        else:
+            count = self._engine.run if self._engine is not None else self._count
+            counts = count(ports, self._still(ports), warmup, batches)
         vectors = np.full(batches, (cycles - warmup) * streams // batches)
         ones = counts[..., 3].astype(float)
         for net, clock in self.circuit.clocks.items():

@@ -1,4 +1,4 @@
-"""Counting a plan's transitions in C: the counts of flows.waveform, timed or of settled values.
+"""Counting a plan's transitions in C: the counts of flows.waveform.
 
 Gates are taken depth first from the ends of the logic, so that few waveforms are alive at once and
 stay in the processor's cache; a place in memory is used again after its last reader.
@@ -7,17 +7,15 @@ stay in the processor's cache; a place in memory is used again after its last re
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flows import kernel
-from flows.kernel import LANES, PINS
+from flows.kernel import LANES, PINS, Buffers
 from flows.waveform import ONES, Counts, Plan, Task, Words
 
-GATE = kernel.record(("output", "i4"), ("input", "i4", PINS))
-RUN = kernel.record(("function", "i4"), ("gates", "i4"))
 TASK = kernel.record(
     ("place", "i8"),
     ("net", "i4"),
@@ -31,22 +29,11 @@ WAVE = kernel.record(("row", "i8"), ("first", "i4"), ("rows", "i4"))
 Tally = NDArray[np.uint32]  # (phases, nets, kinds, words of a row)
 
 
-def runs(gates: list[tuple[int, int, int, tuple[int, ...]]]) -> tuple[NDArray[np.void], ...]:
-    """Runs and gates, for the C loops, of (level, function, output, inputs) in any order."""
-    ordered = sorted(gates)
-    table = np.zeros(len(ordered), GATE)
-    for entry, (_, _, output, inputs) in zip(table, ordered, strict=True):
-        entry["output"] = output
-        entry["input"][: len(inputs)] = inputs
-    keys = np.array([g[:2] for g in ordered]).reshape(-1, 2)
-    starts = np.flatnonzero(np.r_[True, np.any(keys[1:] != keys[:-1], axis=1)])[: len(ordered)]
-    lengths = np.diff(np.r_[starts, len(ordered)])
-    return np.array(list(zip(keys[starts, 1], lengths, strict=True)), RUN), table
-
-
-def tallies(phases: int, nets: int) -> Tally:
+def tallies(phases: int, nets: int, buffers: Buffers) -> Tally:
     """Zeros to count in: transitions, settled transitions, ones at start and at end."""
-    return kernel.rows(phases * nets * 2).view(np.uint32).reshape(phases, nets, 4, LANES)
+    rows = buffers.rows("tally", phases, nets, 2)
+    rows[:] = 0
+    return rows.view(np.uint32).reshape(phases, nets, 4, LANES)
 
 
 class Counter:
@@ -64,13 +51,7 @@ class Counter:
         # All of the library's functions, so that one build does for all netlists.
         self._library = kernel.load(plan.circuit.functions)
         self._number = {text: i for i, text in enumerate(plan.circuit.functions)}
-        self._zero = plan.settled
-        if self._zero:
-            self._runs, self._gates = runs(list(self._levels()))
-            self._ends = kernel.rows(2 * self.nets)
-            self._ends[2:4] = ONES
-        else:
-            self._lay_out()
+        self._lay_out()
 
     def count(
         self, initial: Mapping[int, Words], final: Mapping[int, Words], batches: int = 1
@@ -87,7 +68,7 @@ class Counter:
         masks[:, :size] = ONES
         counts = np.empty((batches, self.nets, 4), np.int64)
         for batch in range(batches):
-            tally = tallies(1, self.nets)
+            tally = tallies(1, self.nets, Buffers())
             start, end, mask = map(kernel.aligned, (*ends[:, :, batch], masks[batch]))
             self.add(start, end, blocks, mask, 0, tally)
             counts[batch] = tally[0].sum(2)
@@ -104,28 +85,10 @@ class Counter:
     ) -> None:
         """Count the sources' words in `initial` and `final`, both (any, stride, 8), where `masks`,
         (blocks, 8), is one; block b of them adds to `tally[(phase + b) % phases]`."""
+        tasks = (self._sources, self._index, len(self._index), self._tasks, len(self._tasks))
         words = (initial, final, len(masks), stride, masks, phase, len(tally), self.nets)
-        if self._zero:
-            sources = (self.source_nets, self._index, len(self._index))
-            gates = (self._runs, len(self._runs), self._gates)
-            kernel.call(self._library.settle, *gates, *sources, *words, self._ends, tally)
-        else:
-            tasks = (self._sources, self._index, len(self._index), self._tasks, len(self._tasks))
-            rooms = (
-                self._arena,
-                self._scratch,
-                len(self._scratch) // (2 * kernel.SIDE),
-                self._waves,
-            )
-            kernel.call(self._library.simulate, *tasks, *words, *rooms, tally)
-
-    def _levels(self) -> Iterator[tuple[int, int, int, tuple[int, ...]]]:
-        level = dict.fromkeys(self.source_nets.tolist(), 0)
-        for task in self.plan.tasks:
-            gate = task.gate
-            level[gate.output] = 1 + max(level.get(net, 0) for net in gate.inputs)
-            nets = tuple(self.plan.static.get(net, net) for net in gate.inputs)
-            yield level[gate.output], self._number[gate.function.text], gate.output, nets
+        rooms = (self._arena, self._scratch, len(self._scratch) // (2 * kernel.SIDE), self._waves)
+        kernel.call(self._library.simulate, *tasks, *words, *rooms, tally)
 
     def _lay_out(self) -> None:
         plan, order = self.plan, depth_first(self.plan)

@@ -1,160 +1,167 @@
-"""Zero-delay simulation cycle by cycle in C: `flows.functional` on rows of 512 streams.
+"""Zero-delay simulation in C, rows of 512 streams side by side: `flows.functional` and counting.
 
-Rows of values: 0, 1, the data inputs, then every register's state and its inverse, clock nets, and
-the gates that a register or clock gate needs.
+A value is an array of rows, a block of cycles long. Blocks are short, and an array is used again
+after its last reader, so that all that are alive stay in the processor's cache.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flows import kernel
-from flows.boolean import Function
 from flows.circuit import Circuit
 from flows.console import FlowError
-from flows.counting import runs
-from flows.kernel import PINS, Buffers
+from flows.kernel import BLOCKS, LANES, PINS, Buffers
 from flows.netlist import ONE, ZERO
+from flows.schedule import Kind, Node, Schedule
 from flows.waveform import ONES, Words
 
-FLIPFLOP = kernel.record(*((name, "i4") for name in ("state", "inverse", "next", "clock")))
-CLOCK = kernel.record(
-    *((name, "i4") for name in ("clock", "parent", "enables")), ("enable", "i4", PINS)
+Codes = NDArray[np.int64]
+Ports = Sequence[tuple[Sequence[int], Codes]]  # nets and their words, (cycles, streams)
+WIDTH = 2  # rows that are counted side by side
+CACHE = 3 << 18  # bytes; 8 to 64 cycles at once differ by a third, 32 at 0.6 MB measured best
+NODE = kernel.record(
+    *((name, "i4") for name in ("kind", "function", "inputs")),
+    ("input", "i4", PINS),
+    *((name, "i4") for name in ("output", "state", "net", "trace")),
 )
 
 
 @dataclass(eq=False)
 class State:
-    """512 streams on their way: `values` and `after` (rows, 8), inputs (data inputs, cycles, 8)."""
+    """Streams on their way: `inputs` (data inputs, cycles, width, 8), `states` of registers and
+    clocks (any, width, 8), and the addresses of all values."""
 
-    values: Words
-    after: Words
     inputs: Words
+    states: Words
+    values: NDArray[np.uint64]
     cycle: int = 0
 
 
 class Cycles:
-    """A circuit as tables for the C loops; `nets` are those that it traces."""
+    """A circuit as tables for the C loops; `nets` are those that it traces.
 
-    def __init__(self, circuit: Circuit) -> None:
+    With `every` all gates are there to be counted, otherwise those alone that registers depend on.
+    Counting takes as many cycles at once as leave what is alive in the cache.
+    """
+
+    def __init__(self, circuit: Circuit, *, every: bool = False) -> None:
         self.circuit = circuit
         self.nets = (*circuit.sources, *circuit.clocks)
         self.place = {net: i for i, net in enumerate(self.nets)}
+        self.schedule = Schedule(circuit, every=every)
         self._library = kernel.load(circuit.functions)
-        self._number = {text: i for i, text in enumerate(circuit.functions)}
-        self._row = {ZERO: 0, ONE: 1}
-        self._constants = {ZERO: 0, ONE: 1}  # value by row
-        self._nodes: list[tuple[int, int, int, tuple[int, ...]]] = []
-        self._level: dict[int, int] = {}
-        self._size = 2
-        self._place_sources()
-        self._place_gates()
-        flipflops = [self._flipflop(i) for i in range(len(circuit.flipflops))]
-        self._flipflops = np.array(flipflops, FLIPFLOP)
-        self._clocks = np.array([self._clock(net) for net in circuit.clocks], CLOCK)
-        self._alarms = np.array(self._alarm_rows(), np.int32)
-        self._runs, self._gates = runs(self._nodes)
-        self._initial = np.zeros((self._size, 1), np.uint64)
-        ones = [row for row, value in self._constants.items() if value]
-        ones += [self._state(i) + 1 for i in range(len(flipflops))]
-        ones += [self._row[net] for net in circuit.clocks]
-        self._initial[ones] = ONES
-        self._traced = np.array([self._row[net] for net in self.nets], np.int32)
+        self._parts = np.array([len(part) for part in self.schedule.parts], np.int32)
+        nodes = [node for part in self.schedule.parts for node in part]
+        holding = [n for n in nodes if n.kind in (Kind.CLOCK, Kind.REGISTER)]
+        self._start = np.array([ONES * (n.kind == Kind.CLOCK) for n in holding], np.uint64)
+        self._nodes = self._table(nodes, {n.output: i for i, n in enumerate(holding)})
+        self._array, self._arrays = _places(self.schedule)
+        fitting = CACHE // (self._arrays * WIDTH * LANES * 8)
+        self.block = min(BLOCKS, max(8, fitting)) if every else BLOCKS
 
-    def start(self, inputs: Words, buffers: Buffers) -> State:
-        """All registers at 0."""
-        values = buffers.rows("values", self._size)
-        values[:] = self._initial
-        return State(values, buffers.rows("after", len(self._flipflops)), inputs)
+    def start(self, ports: Ports, order: Codes, buffers: Buffers) -> State:
+        """All registers at 0, and the streams that stand in `order`, shape (width, 512), of the
+        ports' words (cycles, streams)."""
+        width, rows = len(order), (self.block + 1) * len(order)
+        inputs = self._inputs(ports, order, buffers)
+        states = buffers.rows("states", len(self._start), width)
+        states[:] = self._start[:, None, None]
+        arena = buffers.rows("values", self._arrays, rows)
+        arena[ZERO], arena[ONE] = 0, ONES
+        values = arena.ctypes.data + self._array * np.uint64(rows * LANES * 8)
+        return State(inputs, states, values)
 
-    def advance(self, state: State, trace: Words) -> None:
-        """Fill `trace`, shape (nets, cycles, 8), with the values of `nets` in the next cycles.
+    def _inputs(self, ports: Ports, order: Codes, buffers: Buffers) -> Words:
+        cycles, width = len(ports[0][1]), len(order)
+        inputs = buffers.rows("inputs", len(self.circuit.data_inputs), cycles, width)
+        for nets, words in ports:
+            if not words.strides[1]:  # the same for all streams
+                for i, net in enumerate(nets):
+                    ones = words[:, :1, None] >> min(i, 62) & 1
+                    inputs[self.place[net]] = np.where(ones, ONES, np.uint64(0))
+                continue
+            codes = np.ascontiguousarray(words, np.int64)
+            places = np.array([self.place[net] for net in nets], np.int32)
+            arguments = (codes, codes.shape[1], order, cycles, width, places, len(nets), inputs)
+            kernel.call(self._library.pack, *arguments)
+        return inputs
+
+    def skip(self, state: State, cycles: int) -> None:
+        """Go on by so many cycles.
 
         Raises FlowError where an asynchronous set or reset becomes active.
         """
-        tables = (self._flipflops, self._clocks, self._alarms)
+        for size in self._sizes(cycles):
+            self._advance(state, size, None, 0, 1, 1, None, None, None)
+
+    def count(
+        self, state: State, cycles: int, masks: Words, phase: int, tally: NDArray[np.uint32]
+    ) -> None:
+        """Go on, adding row v of every cycle, where its mask is one, to row v + phase of `tally`,
+        (phases, nets, kinds, 8)."""
+        for size in self._sizes(cycles):
+            self._advance(state, size, masks, phase, *tally.shape[:2], tally, None, None)
+
+    def trace(self, state: State, initial: Words, final: Words) -> None:
+        """Go on by 64 cycles of streams in one row: words of 64 cycles of one stream, at the cycle
+        before and at the cycle, both (nets, 64, 8)."""
+        self._advance(state, BLOCKS, None, 0, 1, 1, None, initial, final)
+
+    def _sizes(self, cycles: int) -> Iterator[int]:
+        yield from (min(self.block, cycles - done) for done in range(0, cycles, self.block))
+
+    def _advance(self, state: State, cycles: int, *results: object) -> None:
         alarm = kernel.call(
             self._library.advance,
-            *(self._runs, len(self._runs), self._gates),
-            *(item for table in tables for item in (table, len(table))),
-            *(state.inputs, len(self.circuit.data_inputs), state.inputs.shape[1]),
-            *(state.cycle, state.cycle + trace.shape[1], state.values, state.after),
-            *(self._traced, len(self._traced), trace),
+            *(self._parts, len(self._parts), self._nodes, state.values, state.states),
+            *(state.inputs, state.inputs.shape[1], state.cycle, state.cycle + cycles),
+            *(state.inputs.shape[2], *results),
         )
         if alarm:
             raise FlowError(
                 f"{self.circuit.netlist.top}: an asynchronous set or reset becomes active; hold it "
                 "inactive (only synchronous resets are simulated)."
             )
-        state.cycle += trace.shape[1]
+        state.cycle += cycles
 
-    def windows(self, before: Words, trace: Words, initial: Words, final: Words) -> None:
-        """From a trace of 64 cycles and the row `before` it, which then moves on: words of 64
-        cycles of one stream, at the cycle before and at the cycle, both (nets, 64, 8)."""
-        kernel.call(self._library.windows, before, trace, len(self.nets), initial, final)
+    def _table(self, nodes: Sequence[Node], states: dict[int, int]) -> NDArray[np.void]:
+        number = {text: i for i, text in enumerate(self.circuit.functions)}
+        nets = len(self.circuit.netlist.nets)
+        table = np.zeros(len(nodes), NODE)
+        for entry, node in zip(table, nodes, strict=True):
+            entry["kind"], entry["output"] = node.kind, node.output
+            entry["inputs"] = len(node.inputs)
+            entry["input"][: len(node.inputs)] = node.inputs
+            if node.kind == Kind.INPUT:
+                entry["input"][0] = self.place[node.output]
+            entry["function"] = 0 if node.function is None else number[node.function.text]
+            entry["state"] = states.get(node.output, -1)
+            entry["net"] = node.output if ONE < node.output < nets else -1
+            entry["trace"] = self.place.get(node.output, -1)
+        return table
 
-    def pack(self, codes: NDArray[np.int64], order: NDArray[np.int64], bits: Words) -> None:
-        """Fill `bits`, shape (width, cycles, 8), with those of words of shape (cycles, streams), of
-        which the 512 in `order` are taken."""
-        streams, (width, cycles, _) = codes.shape[1], bits.shape
-        kernel.call(self._library.pack, codes, streams, order, cycles, width, bits)
 
-    def _new_row(self) -> int:
-        self._size += 1
-        return self._size - 1
-
-    def _state(self, flipflop: int) -> int:
-        return 2 + len(self.circuit.data_inputs) + 2 * flipflop
-
-    def _place_sources(self) -> None:
-        for net in self.circuit.data_inputs:
-            self._row[net] = self._new_row()
-        for i, ff in enumerate(self.circuit.flipflops):
-            for net, inverted, _ in ff.outputs:
-                self._row[net] = self._state(i) + inverted
-        self._size += 2 * len(self.circuit.flipflops)
-        for net in self.circuit.clocks:
-            self._row[net] = self._new_row()
-
-    def _place_gates(self) -> None:
-        needed = self.circuit.needed
-        for gate in self.circuit.gates:
-            if gate.output in needed:
-                inputs = tuple(self._row[net] for net in gate.inputs)
-                self._row[gate.output] = self._node(gate.function, inputs)
-
-    def _node(self, function: Function, inputs: tuple[int, ...]) -> int:
-        """The row of a function of rows."""
-        row = self._new_row()
-        if function.inputs:
-            self._level[row] = 1 + max(self._level.get(i, 0) for i in inputs)
-            self._nodes.append((self._level[row], self._number[function.text], row, inputs))
-        else:
-            self._constants[row] = int(function.evaluate({}))
-        return row
-
-    def _flipflop(self, i: int) -> tuple[int, int, int, int]:
-        ff, state = self.circuit.flipflops[i], self._state(i)
-        rows = {pin: self._row[net] for pin, net in ff.inputs.items()}
-        rows |= dict(zip(ff.state, (state, state + 1), strict=True))
-        function = ff.next_state
-        inputs = tuple(rows[pin] for pin in function.inputs)
-        follows = function.text in function.inputs  # a register that just copies a pin
-        after = inputs[0] if follows else self._node(function, inputs)
-        return state, state + 1, after, self._row[ff.clock]
-
-    def _clock(self, net: int) -> tuple[int, int, int, list[int]]:
-        clock = self.circuit.clocks[net]
-        parent = -1 if clock.parent is None else self._row[clock.parent]
-        enables = [self._row[e] for e in clock.enables]
-        return self._row[net], parent, len(enables), enables + [0] * (PINS - len(enables))
-
-    def _alarm_rows(self) -> list[int]:
-        return [
-            self._node(f, tuple(self._row[ff.inputs[p]] for p in f.inputs))
-            for ff in self.circuit.flipflops
-            for f in ff.asynchronous
-        ]
+def _places(schedule: Schedule) -> tuple[NDArray[np.uint64], int]:
+    """The array of every value, and how many there are; 0 and 1 are the constants'."""
+    last = {v: i for i, part in enumerate(schedule.parts) for node in part for v in node.inputs}
+    place = np.zeros(schedule.values, np.uint64)
+    place[ONE] = ONE
+    free: list[int] = []
+    count, alive = 2, set()
+    for i, part in enumerate(schedule.parts):
+        for value in (n.output for n in part if n.kind not in (Kind.INPUT, Kind.ALARM)):
+            if not free:
+                free.append(count)
+                count += 1
+            place[value] = free.pop()
+            alive.add(value)
+        touched = {value for node in part for value in (*node.inputs, node.output)}
+        over = {value for value in touched & alive if last.get(value, i) == i}
+        free += (int(place[value]) for value in sorted(over))
+        alive -= over
+    return place, count

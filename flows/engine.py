@@ -1,4 +1,4 @@
-"""A run of the simulator in C, from the ports' words to counts: blocks, threads, batches.
+"""A timed run of the simulator in C, from the ports' words to counts: blocks, threads, batches.
 
 Streams are dealt to rows of 8 words so that a word of a row always belongs to the same batch:
 counts then add up word by word, and are separated once at the end. 64 rows (512 streams) make a
@@ -19,33 +19,31 @@ from numpy.typing import NDArray
 from flows import kernel
 from flows.circuit import Circuit
 from flows.counting import Counter, tallies
-from flows.cycles import Cycles
+from flows.cycles import Codes, Cycles, Ports
 from flows.kernel import BLOCKS, LANES, Buffers
 from flows.waveform import ONES, Counts, Plan, Words
 
-Codes = NDArray[np.int64]
 Prepare = Callable[[Mapping[int, int]], Plan]
-WORD = 64  # cycles that are counted at once
 
 
 @dataclass(frozen=True, eq=False)
 class Deal:
-    """Which stream is which word of which row: `streams` (rows, 8), -1 for none. The rows i,
+    """Which of some words stands where in which row: `words` (rows, 8), -1 for none. The rows i,
     i + phases, ... hold words of the same batches, a batch's words side by side."""
 
-    streams: NDArray[np.int64]
+    words: Codes
     phases: int
 
     @classmethod
-    def of(cls, streams: int, batches: int) -> Deal:
-        """The streams in their order belong to the batches in theirs, as many to each."""
-        each = streams // batches
+    def of(cls, words: int, batches: int) -> Deal:
+        """The words in their order belong to the batches in theirs, as many to each."""
+        each = words // batches
         share = max(1, LANES // batches)  # words of a row that one batch has
         phases = -(-batches // LANES)
         rows = -(-each // share)
-        words = np.arange(phases * LANES).reshape(phases, LANES)
-        batch = np.where(words < batches * share, words // share, -1)
-        number = np.arange(rows)[:, None, None] * share + words % share  # within the batch
+        lanes = np.arange(phases * LANES).reshape(phases, LANES)
+        batch = np.where(lanes < batches * share, lanes // share, -1)
+        number = np.arange(rows)[:, None, None] * share + lanes % share  # within the batch
         found = np.where((batch >= 0) & (number < each), batch * each + number, -1)
         return cls(found.reshape(-1, LANES), phases)
 
@@ -59,6 +57,26 @@ class Deal:
         return total
 
 
+def share_out(pieces: Sequence[Codes], threads: int, work: Callable[[int, Codes], None]) -> None:
+    """Call `work(thread, piece)` for every piece, a thread's pieces one after the other."""
+
+    def one(thread: int) -> None:
+        for piece in pieces[thread::threads]:
+            work(thread, piece)
+
+    if threads == 1:
+        one(0)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(one, range(threads)))
+
+
+def pieces(rows: int, most: int, threads: int) -> list[Codes]:
+    """Numbers of rows, `most` of them together at most, and a piece for every thread at least."""
+    count = -(-rows // most)
+    return np.array_split(np.arange(rows), min(rows, -(-count // threads) * threads))
+
+
 class Engine:
     """A circuit ready to be counted; `prepare(static)` gives the plan for an operating point."""
 
@@ -70,13 +88,7 @@ class Engine:
         self.buffers = [Buffers() for _ in range(threads)]
         self.counters: list[dict[Any, Counter]] = [{} for _ in range(threads)]
 
-    def run(
-        self,
-        ports: Sequence[tuple[Sequence[int], Codes]],
-        still: Sequence[int],
-        warmup: int,
-        batches: int,
-    ) -> Counts:
+    def run(self, ports: Ports, still: Sequence[int], warmup: int, batches: int) -> Counts:
         """Counts as flows.waveform's, clock nets included (twice the pulses, and ones 0).
 
         `ports` are nets and their words, shape (cycles, streams); `still` are sources that may be
@@ -84,25 +96,14 @@ class Engine:
         """
         streams = max(words.shape[1] for _, words in ports)
         deal = Deal.of(streams, batches)
-        chunks = np.array_split(np.arange(len(deal.streams)), self._pieces(len(deal.streams)))
         parts = [_Part(self, deal, thread) for thread in range(self.threads)]
-
-        def work(i: int) -> None:
-            for chunk in chunks[i :: self.threads]:
-                parts[i].add(chunk, ports, still, warmup)
-
-        if self.threads == 1:
-            work(0)
-        else:
-            with ThreadPoolExecutor(self.threads) as pool:
-                list(pool.map(work, range(self.threads)))
+        share_out(
+            pieces(len(deal.words), BLOCKS, self.threads),
+            self.threads,
+            lambda thread, rows: parts[thread].add(rows, ports, still, warmup),
+        )
         counts: Counts = np.sum([deal.batches(part.tally, batches) for part in parts], axis=0)
         return counts
-
-    def _pieces(self, rows: int) -> int:
-        """Chunks of 64 rows at most, one for every thread at least."""
-        pieces = -(-rows // BLOCKS)
-        return min(rows, -(-pieces // self.threads) * self.threads)
 
     def counter(self, counters: dict[Any, Counter], static: Mapping[int, int]) -> Counter:
         """The counter of one thread for an operating point."""
@@ -119,52 +120,24 @@ class _Part:
         self._engine, self._deal = engine, deal
         self._circuit, self._cycles = engine.circuit, engine.cycles
         self._buffers, self._counters = engine.buffers[thread], engine.counters[thread]
-        self.tally = tallies(deal.phases, len(self._circuit.netlist.nets))
+        self.tally = tallies(deal.phases, len(self._circuit.netlist.nets), self._buffers)
 
-    def add(
-        self,
-        rows: NDArray[np.int64],
-        ports: Sequence[tuple[Sequence[int], Codes]],
-        still: Sequence[int],
-        warmup: int,
-    ) -> None:
+    def add(self, rows: Codes, ports: Ports, still: Sequence[int], warmup: int) -> None:
         """Run the streams of these rows from their start and count after `warmup` cycles."""
-        nets, buffers = len(self._cycles.nets), self._buffers
-        streams = self._deal.streams[rows]
+        streams = self._deal.words[rows]
         masks = kernel.rows(len(rows))
         masks[streams >= 0] = ONES
-        state = self._cycles.start(self._inputs(streams, ports), buffers)
-        first = buffers.rows("warmup", nets, warmup)
-        self._cycles.advance(state, first)
-        before = buffers.rows("before", nets)
-        before[:] = first[:, -1]
-        trace, initial, final = (
-            buffers.rows(name, nets, BLOCKS) for name in ("trace", "initial", "final")
+        order = np.zeros((1, BLOCKS * LANES), np.int64)  # without a stream: the first one
+        order[0, : streams.size] = np.maximum(streams, 0).reshape(-1)
+        state = self._cycles.start(ports, order, self._buffers)
+        self._cycles.skip(state, warmup - 1)
+        initial, final = (
+            self._buffers.rows(name, len(self._cycles.nets), BLOCKS)
+            for name in ("initial", "final")
         )
-        while state.cycle < state.inputs.shape[1]:
-            self._cycles.advance(state, trace)
-            self._cycles.windows(before, trace, initial, final)
+        while state.cycle + 1 < state.inputs.shape[1]:
+            self._cycles.trace(state, initial, final)
             self._count(initial, final, still, masks, int(rows[0]))
-
-    def _inputs(
-        self, streams: NDArray[np.int64], ports: Sequence[tuple[Sequence[int], Codes]]
-    ) -> Words:
-        """Shape (data inputs, cycles, 8); words without a stream repeat the first one."""
-        place = {net: i for i, net in enumerate(self._circuit.data_inputs)}
-        cycles = len(ports[0][1])
-        order = np.zeros(BLOCKS * LANES, np.int64)
-        order[: streams.size] = np.maximum(streams, 0).reshape(-1)
-        inputs = self._buffers.rows("inputs", len(place), cycles)
-        for nets, words in ports:
-            if not any(words.strides):  # one and the same word
-                for i, net in enumerate(nets):
-                    inputs[place[net]] = ONES if words.flat[0] >> min(i, 62) & 1 else 0
-                continue
-            bits = self._buffers.rows("bits", min(len(nets), 63), cycles)
-            self._cycles.pack(np.ascontiguousarray(words, np.int64), order, bits)
-            for i, net in enumerate(nets):
-                inputs[place[net]] = bits[min(i, 62)]
-        return inputs
 
     def _count(
         self, initial: Words, final: Words, still: Sequence[int], masks: Words, row: int

@@ -19,10 +19,11 @@ typedef uint32_t half __attribute__((vector_size(32)));
 #endif
 #define EACH for (int v = 0; v < NV; v++)
 
-typedef struct { int32_t output, input[PINS]; } gate;             /* rows */
-typedef struct { int32_t function, gates; } run;                  /* gates of one function */
-typedef struct { int32_t state, inverse, next, clock; } flipflop; /* rows; no inverse: -1 */
-typedef struct { int32_t clock, parent, enables, enable[PINS]; } clocknet; /* no parent: -1 */
+enum { INPUT, CLOCK, REGISTER, INVERT, GATE, ALARM }; /* as flows.schedule.Kind */
+typedef struct {
+    int32_t kind, function, inputs, input[PINS], output;
+    int32_t state, net, trace; /* places in states, counts and traces: -1 for none */
+} node;
 
 typedef struct {
     int64_t place;                       /* first row in the arena */
@@ -66,104 +67,128 @@ static inline void tally_settled(tally *to, vec start, vec end, vec mask) {
     to->end += narrow(popcount(end & mask));
 }
 
-typedef void evaluator(const gate *g, int n, vec *values);
-typedef void settler(const gate *g, int n, vec *values, vec mask, tally *counts);
+typedef void evaluator(const vec *const *in, int rows, vec *restrict z);
 typedef void waver(const vec *const *in, const ptrdiff_t *step, int rows, vec *z);
 
-#define IN(k) values[g->input[k]]
-#define ENDS(k) const vec *p##k = values + 2 * (size_t)g->input[k];
+#define ROWS(k) const vec *p##k = in[k];
 #define MOVING(k) const vec *p##k = in[k]; const ptrdiff_t s##k = step[k];
 #include FUNCTIONS
 
-/* Eight matrices of 64 x 64 bits, one in each word of the 64 rows. */
-static void transpose(vec *x) {
-    uint64_t mask = 0xffffffff;
-    for (int s = 32; s; s >>= 1, mask ^= mask << s)
-        for (int k = 0; k < 64; k = (k + s + 1) & ~s) {
+/* In each word of the `size` rows, 64 / size matrices of size x size bits. */
+static void transpose(vec *x, int size) {
+    for (int s = size / 2; s; s /= 2) {
+        uint64_t mask = ~0ull / ((1ull << s) + 1);
+        for (int k = 0; k < size; k = (k + s + 1) & ~s) {
             vec t = ((x[k] >> s) ^ x[k + s]) & mask;
             x[k] ^= t << s;
             x[k + s] ^= t;
         }
-}
-
-/* codes[cycle][streams] to bits, out[bit][cycle]; bit j of word w is that of stream
-   order[8 j + w]. */
-void pack(const int64_t *codes, int streams, const int64_t *order, int cycles, int width,
-          vec *out) {
-    vec x[64];
-    int64_t *lane = (int64_t *)x;
-    for (int c = 0; c < cycles; c++, codes += streams) {
-        for (int p = 0; p < 512; p++) lane[p] = codes[order[p]];
-        transpose(x);
-        for (int k = 0; k < width; k++) out[(size_t)k * cycles + c] = x[k];
     }
 }
 
-/* Zero-delay cycles `from` to `to`: inputs x[n_inputs][cycles] in the first rows of `values`, the
-   traced rows to trace[n_traced][to - from]. Returns whether an alarm was ever 1. */
-int advance(const run *runs, int n_runs, const gate *gates, const flipflop *flipflops,
-            int n_flipflops, const clocknet *clocks, int n_clocks, const int32_t *alarms,
-            int n_alarms, const vec *x, int n_inputs, int cycles, int from, int to, vec *values,
-            vec *after, const int32_t *traced, int n_traced, vec *trace) {
-    vec alarm = {0};
-    for (int c = from; c < to; c++) {
-        const gate *g = gates;
-        for (int i = 0; i < n_inputs; i++) values[2 + i] = x[(size_t)i * cycles + c];
-        for (int i = 0; i < n_runs; g += runs[i++].gates)
-            evaluators[runs[i].function](g, runs[i].gates, values);
-        for (int i = 0; i < n_traced; i++)
-            trace[(size_t)i * (to - from) + c - from] = values[traced[i]];
-        for (int i = 0; i < n_alarms; i++) alarm |= values[alarms[i]];
-        for (int i = 0; i < n_clocks; i++) {
-            const clocknet *k = clocks + i;
+/* codes[cycle][streams] to bits, out[place[bit]][cycle][width]; bit j of word w of row v is that of
+   stream order[v][8 j + w], and bits beyond the 63rd repeat it. Streams stand side by side in a
+   word as far as the bits of their codes leave room. */
+void pack(const int64_t *codes, int streams, const int64_t *order, int cycles, int width,
+          const int32_t *place, int bits, vec *out) {
+    int size = 1;
+    while (size < bits && size < 64) size *= 2;
+    uint64_t low = ~0ull >> (64 - size);
+    for (int c = 0; c < cycles; c++, codes += streams)
+        for (int v = 0; v < width; v++) {
+            vec x[64] = {0};
+            uint64_t *word = (uint64_t *)x;
+            const int64_t *from = order + 512 * v;
+            for (int shift = 0; shift < 64; shift += size)
+                for (int p = 0; p < 8 * size; p++)
+                    word[p] |= (codes[*from++] & low) << shift;
+            transpose(x, size);
+            for (int k = 0; k < bits; k++)
+                out[((size_t)place[k] * cycles + c) * width + v] = x[k < 63 ? k : 62];
+        }
+}
+
+/* Rows `from` to `to` of a node's value, `width` a cycle; those of a register's and a clock's first
+   cycle are known. */
+static void evaluate(const node *x, vec *const *values, int from, int to, int width) {
+    const vec *in[PINS];
+    vec *z = values[x->output];
+    int later = from < width ? width : from;
+    for (int k = 0; k < x->inputs; k++) in[k] = values[x->input[k]] + from;
+    if (x->kind == GATE) {
+        evaluators[x->function](in, to - from, z + from);
+    } else if (x->kind == INVERT) {
+        for (int i = from; i < to; i++) z[i] = ~in[0][i - from];
+    } else if (x->kind == REGISTER) {
+        const vec *next = values[x->input[0]] - width, *clock = values[x->input[1]];
+        for (int i = later; i < to; i++) z[i] = (next[i] & clock[i]) | (z[i - width] & ~clock[i]);
+    } else if (x->kind == CLOCK) {
+        for (int i = later; i < to; i++) {
             vec on = {0};
-            for (int e = 0; e < k->enables; e++) on |= values[k->enable[e]];
-            if (!k->enables) on = ~on;
-            values[k->clock] = k->parent < 0 ? on : on & values[k->parent];
+            for (int k = 1; k < x->inputs; k++) on |= values[x->input[k]][i - width];
+            z[i] = (x->inputs > 1 ? on : ~on) & values[x->input[0]][i];
         }
-        for (int i = 0; i < n_flipflops; i++) {
-            const flipflop *f = flipflops + i;
-            vec pulse = values[f->clock];
-            after[i] = (values[f->next] & pulse) | (values[f->state] & ~pulse);
+    }
+}
+
+/* Transitions from each of a net's rows to the next, and ones, where the mask is one. */
+static void tally_rows(tally *to, const vec *z, int rows, int width, vec mask) {
+    vec toggles = {0}, ones = {0}, before = z[0] & mask, first = popcount(before);
+    for (int i = 1; i < rows; i++) {
+        vec now = z[(size_t)i * width] & mask;
+        toggles += popcount(now ^ before);
+        ones += popcount(now);
+        before = now;
+    }
+    to->toggles += narrow(toggles);
+    to->settled += narrow(toggles);
+    to->start += narrow(ones + first - popcount(before));
+    to->end += narrow(ones);
+}
+
+/* 65 rows of a net to words of 64 cycles; initial is a cycle earlier. */
+static void windows(const vec *z, vec *initial, vec *final) {
+    memcpy(final, z + 1, 64 * sizeof(vec));
+    transpose(final, 64);
+    for (int j = 0; j < 64; j++) initial[j] = final[j] << 1 | (z[0] >> j & 1);
+}
+
+/* Zero-delay cycles `from` to `to`: row 0 of every value is cycle `from`, for which the registers'
+   and clocks' `states` are known, as they are for cycle `to` afterwards. Inputs are
+   given[input][cycles][width]. Where counts is given, row v of every cycle adds to
+   counts[(v + phase) % phases] what its mask lets pass; where final is given, 64 cycles of width 1
+   are traced in words. Returns whether an alarm was ever 1. */
+int advance(const int32_t *parts, int n_parts, const node *x, vec **values, vec *states,
+            const vec *given, int cycles, int from, int to, int width, const vec *masks, int phase,
+            int phases, int nets, tally *counts, vec *initial, vec *final) {
+    vec alarm = {0};
+    int rows = to - from + 1;
+    size_t last = (size_t)(rows - 1) * width, size = width * sizeof(vec);
+    for (; n_parts--; parts++) {
+        const node *first = x, *end = x + *parts;
+        for (; x < end; x++) {
+            if (x->kind == INPUT)
+                values[x->output] = (vec *)given + ((size_t)x->input[0] * cycles + from) * width;
+            if (x->state >= 0) memcpy(values[x->output], states + x->state * width, size);
         }
-        for (int i = 0; i < n_flipflops; i++) {
-            values[flipflops[i].state] = after[i];
-            if (flipflops[i].inverse >= 0) values[flipflops[i].inverse] = ~after[i];
+        for (int row = 0, next; row < rows; row = next) {
+            next = *parts > 1 ? row + 1 : rows;
+            for (x = first; x < end; x++) evaluate(x, values, row * width, next * width, width);
+        }
+        for (x = first; x < end; x++) {
+            const vec *z = values[x->output];
+            if (x->state >= 0) memcpy(states + x->state * width, z + last, size);
+            if (x->kind == ALARM)
+                for (int i = 0; i < rows * width; i++) alarm |= values[x->input[0]][i];
+            if (counts && x->net >= 0)
+                for (int v = 0; v < width; v++)
+                    tally_rows(counts + (size_t)((v + phase) % phases) * nets + x->net, z + v, rows,
+                               width, masks[v]);
+            if (final && x->trace >= 0)
+                windows(z, initial + 64 * (size_t)x->trace, final + 64 * (size_t)x->trace);
         }
     }
     return differ(alarm, (vec){0});
-}
-
-/* trace[n][64 cycles] to words of 64 cycles, final[n][64]; initial is a cycle earlier, and
-   before[n] holds the trace's cycle before the first, and its last afterwards. */
-void windows(vec *before, const vec *trace, int n, vec *initial, vec *final) {
-    for (int i = 0; i < n; i++, final += 64, initial += 64) {
-        memcpy(final, trace + (size_t)64 * i, 64 * sizeof(vec));
-        transpose(final);
-        for (int j = 0; j < 64; j++) initial[j] = final[j] << 1 | (before[i] >> j & 1);
-        before[i] = trace[(size_t)64 * i + 63];
-    }
-}
-
-/* Counts of settled values, values[net][2] at start and end. Words of source i, whose net is
-   sources[i], are initial and final[index[i]][stride]; block b of them, as far as it is in masks[b],
-   adds to counts[(b + phase) % phases][net]. */
-void settle(const run *runs, int n_runs, const gate *gates, const int32_t *sources,
-            const int32_t *index, int n_sources, const vec *initial, const vec *final, int blocks,
-            int stride, const vec *masks, int phase, int phases, int nets, vec *values,
-            tally *counts) {
-    for (int b = 0; b < blocks; b++) {
-        const gate *g = gates;
-        tally *count = counts + (size_t)((b + phase) % phases) * nets;
-        for (int i = 0; i < n_sources; i++) {
-            vec *ends = values + 2 * (size_t)sources[i];
-            ends[0] = initial[(size_t)index[i] * stride + b];
-            ends[1] = final[(size_t)index[i] * stride + b];
-            tally_settled(count + sources[i], ends[0], ends[1], masks[b]);
-        }
-        for (int i = 0; i < n_runs; g += runs[i++].gates)
-            settlers[runs[i].function](g, runs[i].gates, values, masks[b], count);
-    }
 }
 
 /* Rows of z from step `from` on (row 1), the inputs delayed; each input stands still, moves along

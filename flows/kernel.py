@@ -98,12 +98,9 @@ def load(functions: tuple[str, ...]) -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
     p: Any = ctypes.c_void_p
     i: Any = ctypes.c_int
-    library.pack.argtypes = [p, i, p, i, i, p]
-    library.windows.argtypes = [p, p, i, p, p]
-    library.advance.argtypes = [p, i, p, p, i, p, i, p, i, p, i, i, i, i, p, p, p, i, p]
-    words = (p, p, i, i, p, i, i, i)
-    library.settle.argtypes = [p, i, p, p, p, i, *words, p, p]
-    library.simulate.argtypes = [p, p, i, p, i, *words, p, p, i, p, p]
+    library.pack.argtypes = [p, i, p, i, i, p, i, p]
+    library.advance.argtypes = [p, i, p, p, p, p, i, i, i, i, p, i, i, i, p, p, p]
+    library.simulate.argtypes = [p, p, i, p, i, p, p, i, i, p, i, i, i, p, p, i, p, p]
     return library
 
 
@@ -140,33 +137,25 @@ def _evaluators(functions: Iterable[str]) -> str:
     numbers = range(len(texts))
     tables = [
         f"static {kind} *const {kind}s[] = {{{', '.join(f'{kind[0]}{i}' for i in numbers)}}};"
-        for kind in ("evaluator", "settler", "waver")
+        for kind in ("evaluator", "waver")
     ]
     return "\n".join([*texts, *tables, ""])
 
 
 def _evaluator(i: int, function: Function) -> str:
-    """The function of a gate's rows, of both ends of its inputs, and of rows on the move."""
+    """The function of rows, and of rows on the move."""
     pins = function.inputs
-
-    def value(form: str) -> str:
-        return function.expression({pin: form.format(k) for k, pin in enumerate(pins)})
 
     def each(form: str) -> str:
         return " ".join(form.format(k) for k in range(len(pins)))
 
+    def value(form: str) -> str:
+        return function.expression({pin: form.format(k) for k, pin in enumerate(pins)})
+
     return f"""
-static void e{i}(const gate *g, int n, vec *values) {{
-    for (; n--; g++) values[g->output] = {value("IN({0})")};
-}}
-static void s{i}(const gate *g, int n, vec *values, vec mask, tally *counts) {{
-    for (; n--; g++) {{
-        vec *ends = values + 2 * (size_t)g->output;
-        {each("ENDS({0})")}
-        ends[0] = {value("p{0}[0]")};
-        ends[1] = {value("p{0}[1]")};
-        tally_settled(counts + g->output, ends[0], ends[1], mask);
-    }}
+static void e{i}(const vec *const *in, int rows, vec *restrict z) {{
+    {each("ROWS({0})")}
+    for (int j = 0; j < rows; j++) z[j] = {value("p{0}[j]")};
 }}
 static void w{i}(const vec *const *in, const ptrdiff_t *step, int rows, vec *z) {{
     {each("MOVING({0})")}

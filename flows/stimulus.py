@@ -282,8 +282,7 @@ def mac_words(
     constant ones are views of one element."""
     shape = (warmup + CYCLES, streams)
     w, a = _codes(mode, kind, rng, (*shape, mode.lanes))
-    clear = np.zeros(shape, np.int64)
-    clear[::CYCLES] = 1
+    clear = np.broadcast_to((np.arange(shape[0]) % CYCLES == 0).astype(np.int64)[:, None], shape)
     words = {**dict(zip(("w", "a"), spec.pack(w, a, mode), strict=True)), "clear": clear}
     held = {"en": 1, **spec.controls(mode)}
     words |= {port: np.broadcast_to(np.int64(value), shape) for port, value in held.items()}

@@ -81,13 +81,6 @@ class Plan:
             tasks.append(Task(gate, delay, inputs, windows[gate.output]))
         return cls(circuit, tuple(tasks), tuple(sources), known, windows)
 
-    @property
-    def settled(self) -> bool:
-        """Whether every net takes its settled value at step 0."""
-        return all(w.first == w.last == 0 for w in self.windows.values()) and not any(
-            max(t.delay.inputs, default=0) or t.delay.rise or t.delay.fall for t in self.tasks
-        )
-
 
 def _window(inputs: tuple[Window, ...], delay: GateDelay) -> Window:
     moving = [(w, d) for w, d in zip(inputs, delay.inputs, strict=True) if w.rows > 1]

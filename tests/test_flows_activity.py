@@ -126,15 +126,25 @@ def test_zero_delays_have_no_glitches(mac):
     assert np.array_equal(timed.settled, flat.settled)
 
 
-@pytest.mark.parametrize("mac", ["fixed_5"], indirect=True)
-def test_without_a_compiler_the_counts_are_the_same(mac, monkeypatch):
+@pytest.mark.parametrize("delays", ["nldm", "zero"])
+@pytest.mark.parametrize(("streams", "batches", "threads"), [(4, 2, 1), (210, 3, 2), (1100, 1, 2)])
+@pytest.mark.parametrize("mac", ["fixed_5", "dvafs_st_8"], indirect=True)
+def test_without_a_compiler_the_counts_are_the_same(
+    mac, delays, streams, batches, threads, monkeypatch
+):
+    """Also where a word is not full, a row has words of no batch, and threads share the streams."""
     spec, simulator = mac
     mode = spec.modes()[0]
     rng = np.random.default_rng(6)
-    inputs = mac_inputs(spec, mode, simulator.netlist, "uniform", rng, 4, WARMUP)
-    compiled = simulator.run(inputs, WARMUP, batches=2)
+    inputs = mac_inputs(spec, mode, simulator.netlist, "uniform", rng, streams, WARMUP)
+
+    def counted(threads=1):
+        made = Simulator(simulator.netlist, simulator.library, delays=delays, threads=threads)
+        return made.run(inputs, WARMUP, batches)
+
+    compiled = counted(threads)
     monkeypatch.setattr("flows.kernel.available", lambda: False)
-    plain = Simulator(simulator.netlist, simulator.library).run(inputs, WARMUP, batches=2)
+    plain = counted()
     for name in ("vectors", "toggles", "settled", "ones"):
         assert np.array_equal(getattr(plain, name), getattr(compiled, name))
 
