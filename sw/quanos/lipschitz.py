@@ -8,8 +8,8 @@ moved by d, the triangle inequality bounds the error of its output relative to |
     ||Q(W) (a + d) - W a|| <= ||Q(W)|| ||d|| + ||Q(W) - W|| ||a||
     loss(k) = rho ||Q_k(W)|| / ||W|| + ||Q_k(W) - W|| / ||W||,    rho = ||d|| / ||a||
 
-Norms are spectral, by power iteration of the layer at its input's true shape. The second
-term stays: by the first alone, weights clipped to nothing would be best. Relative errors of the
+Norms are spectral, of the layer at its input's true shape (`quanos.spectral`). The second term
+stays: by the first alone, weights clipped to nothing would be best. Relative errors of the
 layers add up to first order, so that the sum over layers is what a policy makes small.
 
 Candidates are widths and clipping rules: the layer's own quantizer, whose range is the best one
@@ -25,14 +25,15 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.hooks import RemovableHandle
 
 from quanos.attacks import Attack, evaluating, fgsm, perturb
 from quanos.budgets import MAX_BITS
 from quanos.layers import QuantConv2d, QuantLayer, quantized_layers
 from quanos.measurement import Measurement
 from quanos.quantizer import Quantizer
+from quanos.spectral import STEPS, spectral_norm
 
-ITERATIONS = 30
 WIDTHS = range(1, MAX_BITS + 1)
 Clip = Callable[[Tensor], Tensor]
 CLIPS: dict[str, Clip | None] = {
@@ -51,7 +52,7 @@ def lipschitz_constants(
     *,
     attack: Attack | None = None,
     clips: Sequence[str] = ("own",),
-    iterations: int = ITERATIONS,
+    steps: int = STEPS,
 ) -> Measurement:
     """Spectral norm of every quantized layer, batch norm folded in, and the loss at 1..16 bits.
 
@@ -78,7 +79,7 @@ def lipschitz_constants(
     for name, layer in quantized_layers(model).items():
         difference, whole = sums[name].tolist()
         rho = (difference / whole) ** 0.5 if whole else 0.0
-        one = _Layer(layer, inputs[name][:1], scales.get(name), iterations)
+        one = _Layer(layer, inputs[name][:1], scales.get(name), steps)
         norms[name], losses[name] = one.measure(rho, clips)
     return Measurement(kind="lipschitz", layers=norms, losses=losses)
 
@@ -86,36 +87,37 @@ def lipschitz_constants(
 class _Layer:
     """A layer as a linear map at its input's true shape, batch norm's factors folded in."""
 
-    def __init__(
-        self, layer: QuantLayer, like: Tensor, scale: Tensor | None, iterations: int
-    ) -> None:
-        self.layer, self.iterations = layer, iterations
+    def __init__(self, layer: QuantLayer, like: Tensor, scale: Tensor | None, steps: int) -> None:
+        self.layer, self.steps = layer, steps
         factors = layer.weight.new_ones(len(layer.weight)) if scale is None else scale
         self.scale = factors.reshape(-1, *(1,) * (layer.weight.dim() - 1))
         noise = torch.rand(like.shape, generator=torch.Generator().manual_seed(0)) - 0.5
         self.start = noise.to(like)
 
-    def map(self, weight: Tensor, x: Tensor) -> Tensor:
-        """What the layer makes of `x` with these weights and no bias."""
-        if isinstance(self.layer, QuantConv2d):
-            out: Tensor = self.layer._conv_forward(x, weight * self.scale, None)
-            return out
-        return functional.linear(x, weight * self.scale)
+    def norm(self, weight: Tensor) -> float:
+        """Spectral norm of what the layer makes of its input with these weights and no bias."""
+        folded = weight * self.scale
+
+        def apply(x: Tensor) -> Tensor:
+            if isinstance(self.layer, QuantConv2d):
+                out: Tensor = self.layer._conv_forward(x, folded, None)
+                return out
+            return functional.linear(x, folded)
+
+        return spectral_norm(apply, self.start, self.steps)
 
     def measure(self, rho: float, clips: Sequence[str]) -> tuple[float, tuple[float, ...]]:
         """||W||, and rho ||Q(W)|| / ||W|| + ||Q(W) - W|| / ||W|| at 1..16 bits by the best rule."""
         weight = self.layer.weight.detach()
-        (norm,) = spectral_norms(self.map, weight[None], self.start, self.iterations)
-        best = [float("inf") if norm else 0.0] * MAX_BITS
-        for clip in clips if norm else ():
-            whole = torch.stack([quantized_weight(self.layer, k, clip) for k in WIDTHS])
-            norms, errors = (
-                spectral_norms(self.map, weights, self.start, self.iterations)
-                for weights in (whole, whole - weight)
-            )
-            losses = [(rho * a + b) / norm for a, b in zip(norms, errors, strict=True)]
-            best = [min(pair) for pair in zip(best, losses, strict=True)]
-        return norm, tuple(best)
+        norm = self.norm(weight)
+        if not norm:
+            return 0.0, (0.0,) * MAX_BITS
+        return norm, tuple(min(self._loss(k, clip, rho) for clip in clips) / norm for k in WIDTHS)
+
+    def _loss(self, bits: int, clip: str, rho: float) -> float:
+        """rho ||Q(W)|| + ||Q(W) - W||."""
+        weight = quantized_weight(self.layer, bits, clip)
+        return rho * self.norm(weight) + self.norm(weight - self.layer.weight.detach())
 
 
 @torch.no_grad()
@@ -135,33 +137,6 @@ def quantized_weight(layer: QuantLayer, bits: int, clip: str = "own") -> Tensor:
         quantizer.bits = before
 
 
-def spectral_norms(
-    apply: Callable[[Tensor, Tensor], Tensor], weights: Tensor, start: Tensor, iterations: int
-) -> list[float]:
-    """Largest singular value of the linear map `apply(w, .)` for every w of `weights`.
-
-    Power iteration from `start` with the map and its transpose, all of `weights` at once; it finds
-    the value from below.
-    """
-    maps = torch.vmap(apply)
-    x = start.expand(len(weights), *start.shape)
-    for _ in range(iterations):
-        x = _unit(x).detach().requires_grad_()
-        with torch.enable_grad():
-            y = maps(weights, x)
-        (x,) = torch.autograd.grad(y, x, y.detach())  # the transposed map of the map
-    with torch.no_grad():
-        found: list[float] = maps(weights, _unit(x)).flatten(1).norm(dim=1).tolist()
-    return found
-
-
-def _unit(x: Tensor) -> Tensor:
-    """Every row of the first dimension scaled to norm 1."""
-    norms = x.flatten(1).norm(dim=1).clamp_min(1e-30)
-    scaled: Tensor = x / norms.reshape(-1, *(1,) * (x.dim() - 1))
-    return scaled
-
-
 def layer_inputs(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """The input of every quantized layer, in evaluation mode; of several runs the last."""
     seen: dict[str, Tensor] = {}
@@ -169,12 +144,7 @@ def layer_inputs(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
         layer.register_forward_pre_hook(lambda _, args, name=name: seen.update({name: args[0]}))
         for name, layer in quantized_layers(model).items()
     ]
-    try:
-        with torch.no_grad(), evaluating(model):
-            model(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    _run(model, images, hooks)
     return seen
 
 
@@ -189,7 +159,7 @@ def folded_scales(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
                 gamma = torch.ones_like(norm.running_var) if norm.weight is None else norm.weight
                 scales[name] = (gamma / (norm.running_var + norm.eps).sqrt()).detach()
 
-    hooks: list[torch.utils.hooks.RemovableHandle] = []
+    hooks: list[RemovableHandle] = []
     for name, layer in quantized_layers(model).items():
         hooks.append(
             layer.register_forward_hook(lambda _, __, out, name=name: outputs.update({name: out}))
@@ -197,13 +167,18 @@ def folded_scales(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             hooks.append(module.register_forward_pre_hook(match))
+    _run(model, images, hooks)
+    return scales
+
+
+def _run(model: nn.Module, images: Tensor, hooks: Iterable[RemovableHandle]) -> None:
+    """Run the model once, in evaluation mode, for its hooks, and remove them."""
     try:
         with torch.no_grad(), evaluating(model):
             model(images)
     finally:
         for hook in hooks:
             hook.remove()
-    return scales
 
 
 def _square(x: Tensor) -> Tensor:
