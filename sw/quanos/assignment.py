@@ -10,6 +10,7 @@ from typing import TypeVar
 from torch import nn
 
 from flows.table import EnergyTable
+from quanos.accuracy import accuracy
 from quanos.ans import adversarial_noise_sensitivity
 from quanos.attacks import fgsm
 from quanos.config import Config
@@ -21,6 +22,7 @@ from quanos.parallel import group
 from quanos.policies import KIND, Budget, assign
 from quanos.sensitivities import measure
 from quanos.state import State
+from quanos.stopping import Standing, begin
 
 Value = TypeVar("Value", int, float)
 
@@ -50,6 +52,8 @@ def assign_bits(state: State, config: Config, data: Dataset, table: EnergyTable 
     A round starts from the bits that are, or with a limit from k0; a shortcut takes those of the
     layer it feeds. A measurement of another kind than ANS is kept in the round, as `measured`.
     """
+    if config.stops and len(state.rounds) == 1:
+        begin(state.rounds, standing(state.model, data, config, table))
     costs = energy_costs_mj(state.model, data.input_shape, config, table)
     budget = Budget(
         k0=config.k0,
@@ -86,6 +90,27 @@ def energy_costs_mj(
     """Energy in mJ of each layer at 1..16 bits, by the scheme that budgets are counted in."""
     mac = mac_energy(config.energy_scheme, table=table)
     return energy_costs(layer_shapes(model, input_shape), mac, shortcuts(model))
+
+
+def energy_mj(
+    model: nn.Module, input_shape: tuple[int, ...], config: Config, table: EnergyTable | None
+) -> float:
+    """Energy in mJ of one image at the bits that the model has, as budgets count it."""
+    costs = energy_costs_mj(model, input_shape, config, table)
+    bits = own_layers(model, get_bits(model))
+    return sum(costs[name][k - 1] for name, k in bits.items())
+
+
+def standing(
+    model: nn.Module, data: Dataset, config: Config, table: EnergyTable | None
+) -> Standing:
+    """What the network costs and does now. Raises ValueError where no image was held out."""
+    held_out = data.validation
+    if not held_out:
+        raise ValueError("rounds are judged by held-out images, and the data set has none.")
+    reached = group(config.device).from_lead(lambda: accuracy(model, held_out))
+    energy = energy_mj(model, data.input_shape, config, table)
+    return Standing(energy_mj=energy, accuracy=reached)
 
 
 def shortcuts(model: nn.Module) -> dict[str, str]:

@@ -44,6 +44,16 @@ class Config:
     sense_epoch: int = _key(10, "epochs at k0 bits before ANS is measured (E0 of Algorithm 1)")
     rounds: int = _key(1, "how often bits are assigned; each round starts from the last one's")
     round_epochs: int = _key(3, "epochs between rounds")
+    stop_points: float = _key(
+        0.0,
+        "end the rounds, and undo the last, where held-out accuracy falls by more points than this "
+        "below the best round's; 0: never",
+    )
+    stop_saving: float = _key(
+        0.0,
+        "end the rounds, and undo the last, where it saves less energy than so many percent per "
+        "point of held-out accuracy lost; 0: never",
+    )
     policy: str = _key("ans", "what turns the measurement into bits", tuple(POLICIES))
     quantizer: str = _key("uniform", "kind of quantizer", ("uniform", "lsq", "dorefa"))
     k0: int = _key(16, "initial bits, and the bits of a layer with ANS zero")
@@ -136,12 +146,16 @@ class Config:
             "shift",
             "attack_images",
             "validation_images",
+            "stop_points",
+            "stop_saving",
             "adversarial_epoch",
             "adversarial_epsilon",
             "ans_epsilon",
         ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must not be negative: {getattr(self, name)}.")
+        if self.stops:
+            self._check_stops()
         if not 1 <= self.k0 <= 16:
             raise ConfigError(f"k0 must be a whole number of bits from 1 to 16, not {self.k0}.")
         if self.policy in WITH_LOSSES and not (self.mean_bits or self.energy_mj):
@@ -150,6 +164,19 @@ class Config:
             raise ConfigError("mean_bits and energy_mj exclude each other; give one of them.")
         if self.mean_bits and not 1 <= self.mean_bits <= 16:
             raise ConfigError(f"mean_bits must be from 1 to 16, or 0, not {self.mean_bits:g}.")
+
+    def _check_stops(self) -> None:
+        if not self.validation_images:
+            raise ConfigError(
+                "stop_points and stop_saving judge rounds by held-out training images; give "
+                "validation_images."
+            )
+        judged = self.sense_epoch + self.rounds * self.round_epochs
+        if judged >= self.epochs:
+            raise ConfigError(
+                f"stop_points and stop_saving judge the last round at epoch {judged}, and training "
+                f"ends at {self.epochs}; give more epochs or fewer rounds."
+            )
 
     def _check_words(self) -> None:
         for item in fields(self):
@@ -165,6 +192,11 @@ class Config:
                     f"baseline {baseline!r} is unknown; it is `mean` or bits from 1 to 16, or a "
                     f"policy: {', '.join(POLICIES)}."
                 )
+
+    @property
+    def stops(self) -> bool:
+        """Whether rounds are judged, and end at one that is not worth it (`quanos.stopping`)."""
+        return bool(self.stop_points or self.stop_saving)
 
     @property
     def data_path(self) -> Path | None:

@@ -5,7 +5,8 @@
 name if it is another, then the baselines `16`, `mean`, ...):
 
     policy, bits {layer: bits}, mean_bits (shortcuts left out), epochs, sense_epoch
-    rounds           list of {epoch, ans, bits}: what each round sensed and assigned
+    rounds           list of {epoch, ans, bits}: what each round sensed and assigned; where rounds
+                     are judged also before, after, stopped; see `quanos.stopping`
     ans_sensed {layer: ANS} at the sensing epoch, ans_final at the end; layers in forward order
     validation_accuracy (where training images were held out)
     rollbacks        epochs that were undone because of catastrophic overfitting
@@ -47,7 +48,7 @@ from torch import nn
 
 from flows.table import EnergyTable
 from quanos import parallel
-from quanos.assignment import energy_costs_mj, own_layers, sense
+from quanos.assignment import energy_mj, own_layers, sense
 from quanos.config import Config
 from quanos.data import Dataset
 from quanos.layers import get_bits
@@ -208,16 +209,19 @@ def _baseline(
     name: str, model: nn.Module, data: Dataset, config: Config, table: EnergyTable
 ) -> dict[str, Any]:
     """The keys that make a run the baseline of that name: a policy's has the network's energy."""
-    bits = own_layers(model, get_bits(model))
     if name in POLICIES:
-        costs = energy_costs_mj(model, data.input_shape, config, table)
-        energy = sum(costs[layer][k - 1] for layer, k in bits.items())
-        return {"policy": name, "energy_mj": energy, "mean_bits": 0.0, "rounds": 1}
+        energy = energy_mj(model, data.input_shape, config, table)
+        return ONCE | {"policy": name, "energy_mj": energy, "mean_bits": 0.0}
+    bits = own_layers(model, get_bits(model))
     return _uniform(float(round(mean(bits))) if name == "mean" else float(name))
 
 
 def _uniform(bits: float) -> dict[str, Any]:
-    return {"policy": "uniform", "energy_mj": 0.0, "mean_bits": bits, "rounds": 1}
+    return ONCE | {"policy": "uniform", "energy_mj": 0.0, "mean_bits": bits}
+
+
+ONCE = {"rounds": 1, "stop_points": 0.0, "stop_saving": 0.0}
+"""Keys of a baseline, which gets its bits once and keeps them."""
 
 
 def column(

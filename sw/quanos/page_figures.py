@@ -42,6 +42,8 @@ def _bits(column: Column) -> Markup | None:
     if len(column.rounds) > 1:
         means = [f"{one.mean_bits:.2f} (epoch {one.epoch})" for one in column.rounds]
         text += f" Mean bits round by round: {', '.join(means)}."
+    if column.rounds and (reason := column.rounds[-1].stopped):
+        text += f" The last round was undone: {reason}."
     return figure("Bits of each layer", figures.bars(rows, 16), text)
 
 

@@ -84,11 +84,15 @@ class Gate:
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """One round of sensing, after `epoch`, and the bits that were assigned."""
+    """One round of sensing, after `epoch`, and the bits that were assigned.
+
+    `stopped` says why they were undone and rounds ended; None where they were not.
+    """
 
     epoch: int
     ans: dict[str, float]
     bits: dict[str, int]
+    stopped: str | None = None
 
     @property
     def mean_bits(self) -> float:
@@ -245,7 +249,13 @@ def _widths(node: Node) -> dict[str, int]:
 
 
 def _round(node: Node) -> Round:
-    return Round(epoch=node["epoch"].whole(), ans=_numbers(node["ans"]), bits=_widths(node["bits"]))
+    given = dict(node.items())
+    return Round(
+        epoch=node["epoch"].whole(),
+        ans=_numbers(node["ans"]),
+        bits=_widths(node["bits"]),
+        stopped=given["stopped"].text() if "stopped" in given else None,
+    )
 
 
 def _numbers(node: Node) -> dict[str, float]:

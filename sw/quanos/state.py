@@ -30,7 +30,9 @@ EVALUATION_KEYS = {
 }
 """Keys of the configuration that do not change what training gives."""
 
-ASSIGNMENT_KEYS = {"policy", "mean_bits", "energy_mj", "rounds", "round_epochs"}
+ASSIGNMENT_KEYS = {
+    *("policy", "mean_bits", "energy_mj", "rounds", "round_epochs", "stop_points", "stop_saving"),
+}
 """Keys that change training only after the bits are assigned."""
 
 
@@ -39,7 +41,8 @@ class State:
     """What training changes: network, optimizer, completed epochs, steps of the epoch under way.
 
     `partial` are the sums over those steps (loss, right). `rounds` holds, for every round of
-    sensing so far, {epoch, ans, bits} with the bits assigned. `adversarial` is the kind of
+    sensing so far, {epoch, ans, bits} with the bits assigned, and what judged it
+    (`quanos.stopping`). `adversarial` is the kind of
     adversarial training in use, `watched` the best accuracy under PGD since bits last changed, and
     `rollbacks` the epochs that were undone because it collapsed.
     """
@@ -143,8 +146,8 @@ def _tuples(keys: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _same_run(path: Path, meta: Mapping[str, Any], config: Config, ignored: set[str]) -> None:
-    ours = json.loads(json.dumps(asdict(config)))
-    theirs = meta["config"]
+    ours, default = (json.loads(json.dumps(asdict(one))) for one in (config, Config()))
+    theirs = default | meta["config"]  # a key younger than the checkpoint had its default
     for key in sorted((set(ours) | set(theirs)) - ignored):
         if ours.get(key) != theirs.get(key):
             raise CheckpointError(

@@ -29,6 +29,8 @@ def rows(columns: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     every = list(columns.values())
     yield "bits per layer", [" ".join(map(str, c["bits"].values())) for c in every]
     yield "mean bits", [f"{c['mean_bits']:.2f}" for c in every]
+    if any("after" in one for c in every for one in c["rounds"]):
+        yield "rounds kept", [_kept(c["rounds"]) for c in every]
     yield "clean accuracy, %", [f"{100 * c['clean_accuracy']:.2f}" for c in every]
     for protocol, shown in (("paper", ("fgsm", "pgd")), ("strong", ("worst_case",))):
         for row in every[0][protocol]:
@@ -42,6 +44,11 @@ def rows(columns: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
         if reading == "measured" or scheme == "standard":
             label = f"energy, % of 16 bit: {scheme}, {supply}"
             yield label, [_share(c, (scheme, reading, supply)) for c in every]
+
+
+def _kept(rounds: list[dict[str, Any]]) -> str:
+    """How many rounds of assigning were kept, of those that there were."""
+    return f"{sum('stopped' not in one for one in rounds)} of {len(rounds)}"
 
 
 def _point(row: dict[str, Any]) -> tuple[str, str, str]:

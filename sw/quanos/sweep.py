@@ -1,5 +1,5 @@
-"""Many runs at once: every policy, seed and budget in a folder of its own, in processes
-of this machine or on a Dask cluster.
+"""Many runs at once: every policy, seed and budget in a folder of its own, on a Dask cluster,
+which is this machine's where none is named.
 
 A run that is finished is not run again, one that was cut off goes on where it stood. Runs are
 independent and deterministic, so that the number of workers changes nothing but the time.
@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,12 @@ class Task:
 
     name: str
     config: Config
+
+    def standing(self, out: Path) -> str:
+        """What there is of it below the folder `out`, in a word or two."""
+        if (out / self.name / SUMMARY).exists():
+            return "finished"
+        return "cut off" if (out / self.name / "config.toml").exists() else "to run"
 
 
 def tasks(
@@ -80,9 +85,10 @@ def sweep(
     """Names of the runs as they are finished; those that were before come first.
 
     `scheduler` is the address of a Dask cluster whose workers see `out` at the same place; without
-    it `workers` processes of this machine work. Raises what the first failing run raised.
+    it a cluster of `workers` processes of this machine is started, or, with one, none. Raises what
+    the first failing run raised.
     """
-    done = [task for task in wanted if (out / task.name / SUMMARY).exists()]
+    done = [task for task in wanted if task.standing(out) == "finished"]
     yield from (task.name for task in done)
     left = [task for task in wanted if task not in done]
     if workers == 1 and scheduler is None:
@@ -100,20 +106,31 @@ def sweep(
 
 @contextmanager
 def _executor(workers: int, scheduler: str | None) -> Iterator[Executor]:
-    if scheduler is None:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            yield pool
-        return
-    import distributed  # takes a second, and only clusters need it
+    import distributed  # takes a second, and only sweeps of several processes need it
 
-    try:
-        client: Any = distributed.Client(  # type: ignore[no-untyped-call]
-            scheduler, timeout=CONNECT_S, set_as_default=False
-        )
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"no Dask scheduler answers at {scheduler} ({str(error) or type(error).__name__}); "
-            "start one with `dask scheduler`, or leave --scheduler out."
-        ) from None
-    with client:
-        yield client.get_executor(pure=False)
+    dask: Any = distributed
+    with _cluster(dask, workers, scheduler) as address:
+        try:
+            client = dask.Client(address, timeout=CONNECT_S, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"no Dask scheduler answers at {address} ({str(error) or type(error).__name__}); "
+                "start one with `dask scheduler`, or leave --scheduler out."
+            ) from None
+        with client:
+            if not client.scheduler_info()["workers"]:
+                raise ValueError(
+                    f"the Dask scheduler at {address} has no workers; start `dask worker`."
+                )
+            yield client.get_executor(pure=False)
+
+
+@contextmanager
+def _cluster(dask: Any, workers: int, scheduler: str | None) -> Iterator[str]:
+    """Address of the scheduler: the one given, or that of a cluster that lives meanwhile."""
+    if scheduler is not None:
+        yield scheduler
+        return
+    settings = {"threads_per_worker": 1, "dashboard_address": None, "memory_limit": 0}
+    with dask.LocalCluster(workers, **settings) as cluster:
+        yield cluster.scheduler_address

@@ -1,7 +1,7 @@
 """Algorithm 1: train at k0 bits, sense ANS, assign bits per layer, train on to the end.
 
 In its iterative form sensing and assigning are repeated every few epochs, each round from the bits
-of the last: k_l <- k_l - round(ANS_l k_l).
+of the last: k_l <- k_l - round(ANS_l k_l), until a round is not worth it (`quanos.stopping`).
 
 Every policy runs through the same loop, so that a uniform baseline differs from the QUANOS network
 in the assignment alone. All that is drawn by chance comes from generators seeded by (seed, epoch,
@@ -23,14 +23,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flows.table import EnergyTable
-from quanos import checkpoint, parallel
+from quanos import checkpoint, parallel, stopping
 from quanos import state as states
-from quanos.assignment import assign_bits, own_layers, rounds, sense
+from quanos.assignment import assign_bits, own_layers, rounds, sense, standing
 from quanos.board import Board
 from quanos.config import Config
 from quanos.data import Dataset, Split, random_flip, random_shift
 from quanos.hardening import collapsed, hardened, remedy, watch
-from quanos.layers import get_bits
+from quanos.layers import get_bits, set_bits
 from quanos.parallel import Group
 from quanos.policies import mean
 from quanos.progress import Progress
@@ -216,7 +216,9 @@ class Trainer:
     def _close_epoch(self, state: State, metric: dict[str, Any], progress: Progress) -> None:
         """Sense and assign where it is time to, evaluate, and write metrics and checkpoint."""
         config, data = self.config, self.data
-        if state.epoch in rounds(config):
+        if stopping.due(config, state.rounds, state.epoch):
+            self._judge(state, metric, progress)
+        if state.epoch in rounds(config) and not stopping.over(state.rounds):
             ans = self.group.from_lead(lambda: sense(state.model, data.train, config))
             state.rounds.append({"epoch": state.epoch, "ans": ans})
             if len(state.rounds) == 1:
@@ -236,6 +238,20 @@ class Trainer:
         ended = self.group.from_lead(self.slice.over) or state.epoch == self.slice.stop_epoch
         if state.epoch < config.epochs and ended:
             raise Paused(f"{self.folder} stands after epoch {state.epoch} of {config.epochs}")
+
+    def _judge(self, state: State, metric: dict[str, Any], progress: Progress) -> None:
+        """Judge the last round; undo its bits, for good, where it is not worth it."""
+        config = self.config
+        now = standing(state.model, self.data, config, self.table)
+        reason = stopping.judge(config, state.rounds, now)
+        metric["round_energy_mj"], metric["round_accuracy"] = now.energy_mj, now.accuracy
+        metric["round_kept"] = reason is None
+        if reason:
+            set_bits(state.model, stopping.bits_before(config, state.rounds))
+            state.watched = 0.0
+            before = mean(own_layers(state.model, get_bits(state.model)))
+            number = len(state.rounds)
+            progress.line(f"round {number}: {reason}; back to {before:.2f} mean bits, for good")
 
     def _save(self, name: str, state: State) -> None:
         self.slice.mark_saved()

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
 
 from quanos.cli import print_json
+from quanos.commands.keys import given, options
+from quanos.config import Config, override, preset
+
+if TYPE_CHECKING:
+    from quanos.pareto import Point
+
+    Keys = Any
+else:
+    SWEPT = frozenset({"policy", "seed", "mean_bits", "energy_mj", "baselines"})
+    Keys = options("Keys of the configuration of every run, before the preset's.", without=SWEPT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,54 +49,74 @@ class Sweep:
     """Supply voltage."""
     table: Path | None = None
     """Energy table; without it the one that ships with the package."""
-    data_dir: Path | None = None
-    """Folder of the data set's files; without it the usual places."""
     workers: int = 1
-    """Processes of this machine; each uses the threads that the preset says."""
+    """Processes of the local Dask cluster; each uses the threads that the preset says."""
     scheduler: str | None = None
-    """Address of a Dask cluster, in place of local workers."""
+    """Address of another Dask cluster, in place of the local one."""
     out: Path = Path("runs/sweep")
-    """Folder of the runs, sweep.json and the figures."""
+    """Folder of the runs, and of what is written about them where --page names no other."""
+    page: Path | None = None
+    """Markdown page about the sweep, with its figures and JSON beside it."""
     plan: bool = False
     """Say what would run, and stop."""
     json: bool = False
     """Print one JSON object and nothing else."""
+    keys: Annotated[Keys, tyro.conf.arg(name="")] = field(default_factory=Keys)
 
     def run(self) -> None:
         """Run what is left, then write the fronts."""
-        import sys
-
         from quanos import pareto
-        from quanos.config import override, preset
         from quanos.results import read_run
-        from quanos.run import write_json, write_text
         from quanos.sweep import sweep, tasks
 
         if self.workers < 1:
             raise ValueError(f"--workers must be 1 or more, not {self.workers}.")
-        given = {"data_dir": str(self.data_dir)} if self.data_dir else {}
-        config = override(preset(self.preset) | given, "command line")
+        config = override(preset(self.preset) | given(self.keys), "command line")
         budgets = self.budgets_mean_bits, self.budgets_mj
         wanted = tasks(config, self.policies, self.seeds, *budgets)
-        if self.plan:
-            print("\n".join(task.name for task in wanted))
-            return
         out = self.out.resolve()
+        if self.plan:
+            print("\n".join(f"{task.name}: {task.standing(out)}" for task in wanted))
+            return
         table = self.table.resolve() if self.table else None
         runs = sweep(wanted, out, table, workers=self.workers, scheduler=self.scheduler)
         for number, name in enumerate(runs, 1):
             print(f"{number}/{len(wanted)} {name}", file=sys.stderr, flush=True)
-        reading = "paper" if self.scheme == "standard" else "measured"
-        key = (self.scheme, reading, "nominal" if self.scheme == "standard" else self.supply)
         found = [read_run(out / task.name) for task in wanted]
-        points = [pareto.point(run, run.columns[0], key) for run in found]
-        result = pareto.summary(points, key)
-        write_json(out / "sweep.json", result)
+        points = [pareto.point(run, run.columns[0], self._operating_point()) for run in found]
+        about = {"command": shlex.join(["quanos", *sys.argv[1:]])} | self._about(config)
+        for name in (
+            "commit",
+            "table_sha256",
+        ):  # one each, unless runs were made at different times
+            about[name] = ", ".join(dict.fromkeys(str(run.origin.get(name)) for run in found))
+        result = about | pareto.summary(points, self._operating_point())
+        self._write(self.page or out / "sweep.md", points, result)
+        print_json(result) if self.json else print(pareto.text(points))
+
+    def _operating_point(self) -> tuple[str, str, str]:
+        """Scheme, reading and supply of the fronts' energies."""
+        standard = self.scheme == "standard"
+        return self.scheme, *(("paper", "nominal") if standard else ("measured", self.supply))
+
+    def _about(self, config: Config) -> dict[str, Any]:
+        """What all runs share."""
+        names = ("dataset", "model", "epochs", "quantizer")
+        return {name: getattr(config, name) for name in names} | {"seeds": list(self.seeds)}
+
+    def _write(self, page: Path, points: Sequence[Point], result: dict[str, Any]) -> None:
+        """The page, and beside it the JSON and a figure for every front that there is."""
+        from quanos import pareto
+        from quanos.pareto_page import page as written
+        from quanos.run import write_json, write_text
+
+        page.parent.mkdir(parents=True, exist_ok=True)
+        figures = {}
         for value in pareto.VALUES:
-            if pareto.front(points, value):
-                name = f"pareto_{value.removesuffix('_accuracy')}.svg"
-                write_text(out / name, pareto.figure(points, value, key) + "\n")
-        if self.json:
-            print_json(result)
-        else:
-            print(pareto.text(points))
+            if pareto.front(pareto.over_seeds(points), value):
+                figures[value] = f"{page.stem}_{value.removesuffix('_accuracy')}.svg"
+                drawing = pareto.figure(points, value, self._operating_point())
+                write_text(page.with_name(figures[value]), drawing + "\n")
+        data = page.with_suffix(".json")
+        write_json(data, result)
+        write_text(page, written(points, result, figures, data.name) + "\n")

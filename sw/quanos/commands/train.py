@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import MISSING, dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from quanos.cli import print_json
-from quanos.config import TYPES, Config, load, override, preset, presets
+from quanos.commands.keys import given, options
+from quanos.config import Config, load, override, preset, presets
 
 if TYPE_CHECKING:
     Keys = Any
 else:
-
-    def _option(item):
-        """The option of a configuration key: absent unless given."""
-        choices = item.metadata["choices"]
-        words = f" ({', '.join(choices)})" if choices else ""
-        assert item.default is not MISSING
-        text = f"{item.metadata['help']}{words}; default {item.default!r}"
-        return item.name, Annotated[TYPES[item.name] | None, tyro.conf.arg(help=text)], None
-
-    Keys = make_dataclass("Keys", map(_option, fields(Config)), frozen=True)
-    Keys.__doc__ = "Keys of the configuration; what is given here goes before the preset."
+    Keys = options("Keys of the configuration; what is given here goes before the preset.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,15 +106,15 @@ class Train:
 
     def _configuration(self) -> tuple[str, Config]:
         """A name for the run, and file or preset with the given keys before it."""
-        given = {name: value for name, value in vars(self.keys).items() if value is not None}
+        keys = given(self.keys)
         if self.preset and self.config:
             raise ValueError("--preset and --config exclude each other; give one of them.")
         if self.config:
             base = vars(load(self.config))
-            return self.config.stem, override(base | given, "command line")
+            return self.config.stem, override(base | keys, "command line")
         there = self.out / "config.toml" if self.out else None
         if self.resume and not self.preset and there and there.exists():
-            return "", override(vars(load(there)) | given, "command line")
-        name = self.preset or given.get("dataset", "digits")
+            return "", override(vars(load(there)) | keys, "command line")
+        name = self.preset or keys.get("dataset", "digits")
         base = preset(name) if self.preset or name in presets() else {}
-        return name, override(base | given, "command line")
+        return name, override(base | keys, "command line")
