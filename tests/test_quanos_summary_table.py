@@ -12,6 +12,7 @@ def column(energy: list[tuple[str, float]]) -> dict[str, object]:
         "paper": [],
         "strong": [],
         "gate": {"verdict": "passes"},
+        "rounds": [],
         "memory_gbit": 0.001,
         "energy": [
             {"scheme": s, "reading": "measured", "supply": "nominal", "ratio_to_16": ratio}
@@ -25,3 +26,10 @@ def test_an_energy_that_one_network_lacks_shifts_no_other() -> None:
     table = dict(rows(columns))
     assert table["energy, % of 16 bit: dvafs, nominal"] == ["20.0", "30.0"]
     assert table["energy, % of 16 bit: dg, nominal"] == ["-", "40.0"]
+
+
+def test_rounds_that_were_judged_are_counted() -> None:
+    kept = column([]) | {"rounds": [{"after": {}}, {"after": {}}]}
+    undone = column([]) | {"rounds": [{"after": {}}, {"after": {}, "stopped": "why"}]}
+    assert dict(rows({"a": kept, "b": undone}))["rounds kept"] == ["2 of 2", "1 of 2"]
+    assert "rounds kept" not in dict(rows({"a": column([])}))
