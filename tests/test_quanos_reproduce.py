@@ -24,6 +24,7 @@ from quanos.reproduce.drive import Driver
 from quanos.reproduce.page import write_page
 from quanos.reproduce.plans import SCALES, experiments
 from quanos.reproduce.policies_page import write_policies
+from quanos.reproduce.tables import compared
 from quanos.run import SUMMARY
 from quanos.slices import Paused, Slice
 
@@ -289,6 +290,20 @@ def test_policies_are_compared_over_seeds(tmp_path) -> None:
     assert "| random | 4.50 [4.50, 4.50] | 3.00 [3.00, 3.00] | 71.00 [50.00, 92.00] |" in text
     assert "worst case at 8/255" not in text.split("## What")[0]
     assert "2 of 2 pass" in text
+
+
+def test_a_run_says_where_quanos_loses() -> None:
+    columns = {"quanos": column(0.9), "16": column(0.95)}
+    columns["16"]["strong"] = [
+        row | {"accuracy": 0.25, "adversarial_loss": 0.7} for row in columns["16"]["strong"]
+    ]
+    for each, energy in zip(columns.values(), (0.003, 0.012), strict=True):
+        each["attacked_images"] = 200
+        each["energy"] = [each["energy"][0] | {"energy_mj": energy}]
+    text = compared({"columns": columns})
+    assert "Against 16 bit: 25 % of its energy, clean accuracy -5.00 points" in text
+    assert "worst case -5.0 at 8/255." in text
+    assert "by chance by up to 10 points" in text
 
 
 def column(clean: float) -> dict:

@@ -221,6 +221,7 @@ def _small(results: Path, figures: Figures, plans: dict[str, Experiment]) -> Ite
                 f"{next(iter(summary['columns'].values()))['attacked_images']} test images.\n\n"
                 + tables.networks(summary)
             )
+            yield tables.compared(summary)
             yield from _network_figures(figures, f"cpu-{name}", summary, ("16", "mean", "quanos"))
             if run.get("ablation"):
                 yield ablation(figures, f"cpu-{name}-ablation", run["ablation"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -43,10 +44,18 @@ def bits(column: Summary) -> str:
 
 def energy(column: Summary, scheme: str, reading: str, supply: str = "nominal") -> str:
     """Energy of one image, mJ."""
-    for row in column["energy"]:
-        if (row["scheme"], row["reading"], row["supply"]) == (scheme, reading, supply):
-            return f"{row['energy_mj']:.4g} ({100 * row['ratio_to_16']:.0f} % of 16 bit)"
-    return NONE
+    row = _priced(column, scheme, reading, supply)
+    return (
+        NONE
+        if row is None
+        else (f"{row['energy_mj']:.4g} ({100 * row['ratio_to_16']:.0f} % of 16 bit)")
+    )
+
+
+def _priced(column: Summary, *wanted: str) -> Summary | None:
+    """The energy by scheme, reading and supply; None where it was not priced."""
+    rows = column["energy"]
+    return next((r for r in rows if (r["scheme"], r["reading"], r["supply"]) == wanted), None)
 
 
 def attacked(column: Summary, protocol: str, attack: str, epsilon: float) -> float | None:
@@ -162,3 +171,32 @@ def accuracy(column: Summary, protocol: str, attack: str, epsilon: float) -> flo
     """Accuracy under one attack, a share of 1 of the images attacked; None where not run."""
     loss = attacked(column, protocol, attack, epsilon)
     return None if loss is None else column["attacked_clean_accuracy"] - loss
+
+
+def compared(summary: Summary, scheme: str = "dvafs") -> str:
+    """What the numbers of a run say of QUANOS against each other network, and how sure they are."""
+    columns = dict(summary["columns"])
+    own = columns.pop("quanos")
+    images = own["attacked_images"]
+    chance = 100 * 1.96 * (2 * 0.25 / images) ** 0.5
+    sure = (
+        f"Of {images} images, two accuracies near 50 % differ by chance by up to {chance:.0f} "
+        "points (95 %, other images each; less near 0 and 100 %)."
+    )
+    return "\n".join([*(_against(name, own, columns[name], scheme) for name in columns), "", sure])
+
+
+def _against(name: str, own: Summary, other: Summary, scheme: str) -> str:
+    rows = [_priced(column, scheme, "measured", "nominal") for column in (own, other)]
+    ours, theirs = (float(row["energy_mj"]) if row else math.nan for row in rows)
+    clean_gain = 100 * (own["clean_accuracy"] - other["clean_accuracy"])
+    worst = [
+        f"{100 * (row['accuracy'] - left):+.1f} at {255 * row['epsilon']:.3g}/255"
+        for row in own["strong"]
+        if row["attack"] == "worst_case"
+        and (left := accuracy(other, "strong", "worst_case", row["epsilon"])) is not None
+    ]
+    return (
+        f"- Against {_title(name)}: {100 * ours / theirs:.0f} % of its energy, clean accuracy "
+        f"{clean_gain:+.2f} points, worst case {', '.join(worst) or 'not measured'}."
+    )
