@@ -23,7 +23,6 @@ TASK = kernel.record(
     ("delay", "i4", PINS),
     *((name, "i4") for name in ("function", "pins", "rise", "fall", "lead")),
 )
-SOURCE = kernel.record(("place", "i8"), *((name, "i4") for name in ("net", "rise", "fall")))
 WAVE = kernel.record(("row", "i8"), ("first", "i4"), ("rows", "i4"))
 
 Tally = NDArray[np.uint32]  # (phases, nets, kinds, words of a row)
@@ -43,10 +42,9 @@ class Counter:
     def __init__(self, plan: Plan, place: Mapping[int, int] | None = None) -> None:
         self.plan = plan
         self.nets = len(plan.circuit.netlist.nets)
-        nets = [net for net, _, _ in plan.sources]
-        self.source_nets = np.array(nets, np.int32)
-        found = range(len(nets)) if place is None else [place[net] for net in nets]
-        self._index = np.array(found, np.int32)
+        self._index = {net: i for i, (net, _, _) in enumerate(plan.sources)}
+        if place is not None:
+            self._index = {net: place[net] for net in self._index}
         self.ones = [net for net, value in plan.static.items() if value]
         # All of the library's functions, so that one build does for all netlists.
         self._library = kernel.load(plan.circuit.functions)
@@ -57,13 +55,13 @@ class Counter:
         self, initial: Mapping[int, Words], final: Mapping[int, Words], batches: int = 1
     ) -> Counts:
         """As flows.waveform.count."""
-        words = len(next(iter(final.values()))) if len(self.source_nets) else 0
+        words = len(next(iter(final.values()))) if self._index else 0
         size = words // batches
         blocks = -(-size // LANES)
-        shape = (2, len(self.source_nets), batches, blocks * LANES)
+        shape = (2, len(self._index), batches, blocks * LANES)
         ends, masks = np.zeros(shape, np.uint64), np.zeros(shape[2:], np.uint64)
         for k, values in enumerate((initial, final)):
-            for i, net in enumerate(self.source_nets.tolist()):
+            for net, i in self._index.items():
                 ends[k, i, :, :size] = values[net].reshape(batches, size)
         masks[:, :size] = ONES
         counts = np.empty((batches, self.nets, 4), np.int64)
@@ -85,44 +83,47 @@ class Counter:
     ) -> None:
         """Count the sources' words in `initial` and `final`, both (any, stride, 8), where `masks`,
         (blocks, 8), is one; block b of them adds to `tally[(phase + b) % phases]`."""
-        tasks = (self._sources, self._index, len(self._index), self._tasks, len(self._tasks))
+        tasks = (self._tasks, len(self._tasks))
         words = (initial, final, len(masks), stride, masks, phase, len(tally), self.nets)
         rooms = (self._arena, self._scratch, len(self._scratch) // (2 * kernel.SIDE), self._waves)
         kernel.call(self._library.simulate, *tasks, *words, *rooms, tally)
 
     def _lay_out(self) -> None:
-        plan, order = self.plan, depth_first(self.plan)
-        readers = dict.fromkeys(plan.windows, 0)
-        for task in order:
-            for net in set(task.gate.inputs) & readers.keys():
-                readers[net] += 1
+        windows, tasks = self.plan.windows, {task.gate.output: task for task in self.plan.tasks}
+        sources = {net: edges for net, *edges in self.plan.sources}
+        order = depth_first(self.plan)
+        readers = dict.fromkeys(order, 0)
+        reads = {net: set(tasks[net].gate.inputs) & readers.keys() for net in tasks}
+        for net in (net for nets in reads.values() for net in nets):
+            readers[net] += 1
         arena, place, room = _Arena(), {}, 1
-        self._sources, self._tasks = np.zeros(len(plan.sources), SOURCE), np.zeros(len(order), TASK)
-        for entry, (net, rise, fall) in zip(self._sources, plan.sources, strict=True):
-            place[net] = arena.take(plan.windows[net].rows)
-            entry["place"], entry["net"] = place[net], net
-            entry["rise"], entry["fall"] = rise, fall
-        for entry, task in zip(self._tasks, order, strict=True):
-            net, rows = task.gate.output, task.output.rows
-            place[net] = arena.take(rows)
-            self._fill(entry, task, place[net])
-            room = max(room, rows + 2 * int(entry["rise"] + entry["fall"]))
-            for used in set(task.gate.inputs) & readers.keys():
+        self._tasks = np.zeros(len(order), TASK)
+        for entry, net in zip(self._tasks, order, strict=True):
+            rows = windows[net].rows
+            entry["place"] = place[net] = arena.take(rows)
+            entry["net"] = net
+            if net in tasks:
+                self._fill(entry, tasks[net])
+                room = max(room, rows + 2 * int(entry["rise"] + entry["fall"]))
+            else:
+                entry["rise"], entry["fall"] = sources[net]
+                entry["input"][0] = self._index[net]
+            for used in reads.get(net, ()):
                 readers[used] -= 1
                 if readers[used] == 0:
-                    arena.give(place[used], plan.windows[used].rows)
+                    arena.give(place[used], windows[used].rows)
             if readers[net] == 0:
                 arena.give(place[net], rows)
         self._arena = kernel.rows(kernel.SIDE * arena.size)
         self._scratch = kernel.rows(2 * kernel.SIDE * room)
         self._waves = np.zeros(self.nets, WAVE)
 
-    def _fill(self, entry: np.void, task: Task, place: int) -> None:
+    def _fill(self, entry: np.void, task: Task) -> None:
         gate, delay = task.gate, task.delay
         # A side without a filter looks at the same step: a window one longer, one step earlier.
         early = int(min(delay.rise, delay.fall) == 0)
         pins = len(gate.inputs)
-        entry["place"], entry["net"], entry["pins"] = place, gate.output, pins
+        entry["pins"] = pins
         entry["input"][:pins] = [self.plan.static.get(net, net) for net in gate.inputs]
         entry["delay"][:pins] = delay.inputs
         entry["function"] = self._number[gate.function.text]
@@ -130,24 +131,24 @@ class Counter:
         entry["lead"] = min(delay.rise, delay.fall)
 
 
-def depth_first(plan: Plan) -> list[Task]:
-    """The tasks so that what a gate needs comes shortly before it."""
-    tasks = {task.gate.output: task for task in plan.tasks}
-    read = {net for task in plan.tasks for net in task.gate.inputs}
-    ends = sorted(tasks.keys() - read, key=lambda net: (tasks[net].output.last, net))
+def depth_first(plan: Plan) -> list[int]:
+    """The nets that can change, so that what a gate needs comes shortly before it. Ends of the logic
+    are taken by number: neighbours in a netlist share gates, or are at least of one instance."""
+    inputs = {task.gate.output: task.gate.inputs for task in plan.tasks}
+    read = {net for nets in inputs.values() for net in nets}
     order, done = [], set()
-    for end in ends:
-        stack = [(end, iter(tasks[end].gate.inputs))]
+    for end in sorted(plan.windows.keys() - read):
+        stack = [(end, iter(inputs.get(end, ())))]
         while stack:
-            net, inputs = stack[-1]
-            below = next((n for n in inputs if n in tasks and n not in done), None)
+            net, nets = stack[-1]
+            below = next((n for n in nets if n in plan.windows and n not in done), None)
             if below is not None:
-                stack.append((below, iter(tasks[below].gate.inputs)))
+                stack.append((below, iter(inputs.get(below, ()))))
             else:
                 stack.pop()
                 if net not in done:
                     done.add(net)
-                    order.append(tasks[net])
+                    order.append(net)
     return order
 
 

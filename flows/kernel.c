@@ -29,8 +29,7 @@ typedef struct {
     int64_t place;                       /* first row in the arena */
     int32_t net, input[PINS], delay[PINS];
     int32_t function, pins, rise, fall, lead; /* filter, and the steps to the first output row */
-} task;
-typedef struct { int64_t place; int32_t net, rise, fall; } source;
+} task; /* no pins: a source with its edges' steps, whose words are number input[0] */
 typedef struct { const vec *row; int32_t first, rows; } wave; /* row 1 is the step `first` */
 typedef struct { half toggles, settled, start, end; } tally;  /* by word of a row */
 
@@ -57,14 +56,6 @@ static inline int differ(vec a, vec b) {
 #else
     return (x[0] | x[1] | x[2] | x[3] | x[4] | x[5] | x[6] | x[7]) != 0;
 #endif
-}
-
-static inline void tally_settled(tally *to, vec start, vec end, vec mask) {
-    half settled = narrow(popcount((start ^ end) & mask));
-    to->toggles += settled;
-    to->settled += settled;
-    to->start += narrow(popcount(start & mask));
-    to->end += narrow(popcount(end & mask));
 }
 
 typedef void evaluator(const vec *const *in, int rows, vec *restrict z);
@@ -287,15 +278,19 @@ static wave trimmed(const vec *out, int first, int rows) {
     return (wave){out, first, rows};
 }
 
-static void drive(const source *s, const vec *a, const vec *b, vec *out, wave *w) {
-    int steps = s->rise < s->fall ? s->fall - s->rise : s->rise - s->fall;
+/* A source's rows; what is not counted stands still. */
+static void drive(const task *t, const vec *initial, const vec *final, const vec *mask, wave *waves,
+                  vec *arena, vec *total) {
+    int steps = t->rise < t->fall ? t->fall - t->rise : t->rise - t->fall;
+    vec *out = arena + t->place * NV;
     EACH {
-        out[v] = a[v];
-        for (int j = 1; j <= steps; j++)
-            out[j * NV + v] = s->rise < s->fall ? a[v] | b[v] : a[v] & b[v];
-        out[(steps + 1) * NV + v] = b[v];
+        vec a = initial[v], b = (final[v] & mask[v]) | (a & ~mask[v]);
+        out[v] = a;
+        for (int j = 1; j <= steps; j++) out[j * NV + v] = t->rise < t->fall ? a | b : a & b;
+        out[(steps + 1) * NV + v] = b;
+        total[v] = popcount(a ^ b);
     }
-    *w = trimmed(out, s->rise < s->fall ? s->rise : s->fall, steps + 2);
+    waves[t->net] = trimmed(out, t->rise < t->fall ? t->rise : t->fall, steps + 2);
 }
 
 static void propagate(const task *t, wave *waves, vec *arena, vec *scratch, int room, vec *total) {
@@ -319,36 +314,32 @@ static void propagate(const task *t, wave *waves, vec *arena, vec *scratch, int 
     waves[t->net] = trimmed(out, from + t->lead, rows + spread);
 }
 
-/* Counts of waveforms; blocks and counts as in `settle`, NV blocks at once. scratch has twice
-   `room` rows. */
-void simulate(const source *sources, const int32_t *index, int n_sources, const task *tasks,
-              int n_tasks, const vec *initial, const vec *final, int blocks, int stride,
-              const vec *masks, int phase, int phases, int nets, vec *arena, vec *scratch, int room,
-              wave *waves, tally *counts) {
+/* Counts of waveforms, NV blocks of words at once: source i's are initial and final[i][stride].
+   Block b, as far as it is in masks[b], adds to counts[(b + phase) % phases][net].
+   scratch has twice `room` rows. */
+void simulate(const task *tasks, int n_tasks, const vec *initial, const vec *final, int blocks,
+              int stride, const vec *masks, int phase, int phases, int nets, vec *arena,
+              vec *scratch, int room, wave *waves, tally *counts) {
     EACH arena[v] = (vec){0}, arena[NV + v] = ~(vec){0};
     waves[0] = (wave){arena, 0, 1}, waves[1] = (wave){arena + NV, 0, 1};
     for (int b = 0; b < blocks; b += NV) {
         tally *count[NV];
-        vec mask[NV], a[NV], z[NV];
+        vec mask[NV], total[NV], a[NV], z[NV];
         EACH {
             count[v] = counts + (size_t)((b + v + phase) % phases) * nets;
             mask[v] = b + v < blocks ? masks[b + v] : (vec){0};
         }
-        for (int i = 0; i < n_sources; i++) {
-            const source *s = sources + i;
-            EACH {
-                size_t at = (size_t)index[i] * stride + (b + v < stride ? b + v : b);
-                a[v] = initial[at];
-                z[v] = (final[at] & mask[v]) | (a[v] & ~mask[v]); /* what is not counted: still */
-                tally_settled(count[v] + s->net, a[v], z[v], mask[v]);
-            }
-            drive(s, a, z, arena + s->place * NV, waves + s->net);
-        }
-        for (int i = 0; i < n_tasks; i++) {
-            const task *t = tasks + i;
-            vec total[NV];
-            propagate(t, waves, arena, scratch, room, total);
+        for (const task *t = tasks; t < tasks + n_tasks; t++) {
             const wave *w = waves + t->net;
+            if (t->pins) {
+                propagate(t, waves, arena, scratch, room, total);
+            } else {
+                EACH {
+                    size_t at = (size_t)t->input[0] * stride + (b + v < stride ? b + v : b);
+                    a[v] = initial[at], z[v] = final[at];
+                }
+                drive(t, a, z, mask, waves, arena, total);
+            }
             EACH {
                 vec start = w->row[v], end = w->row[(w->rows - 1) * NV + v];
                 tally *c = count[v] + t->net;

@@ -100,7 +100,7 @@ def load(functions: tuple[str, ...]) -> ctypes.CDLL:
     i: Any = ctypes.c_int
     library.pack.argtypes = [p, i, p, i, i, p, i, p]
     library.advance.argtypes = [p, i, p, p, p, p, i, i, i, i, p, i, i, i, p, p, p]
-    library.simulate.argtypes = [p, p, i, p, i, p, p, i, i, p, i, i, i, p, p, i, p, p]
+    library.simulate.argtypes = [p, i, p, p, i, i, p, i, i, i, p, p, i, p, p]
     return library
 
 
