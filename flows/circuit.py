@@ -17,7 +17,7 @@ from flows.library import Cell, Library
 from flows.netlist import CONSTANTS, Instance, Netlist
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Gate:
     """One output of a combinational instance; `inputs[i]` is the net at `function.inputs[i]`."""
 
@@ -28,7 +28,7 @@ class Gate:
     output: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FlipFlop:
     """A register: `outputs` are (net, True where it is the inverse of the state, pin)."""
 
@@ -42,7 +42,7 @@ class FlipFlop:
     outputs: tuple[tuple[int, bool, str], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ClockNet:
     """A net of the clock tree. It pulses in the cycles in which its parent does and, behind a
     clock gate, any of `enables` was 1 before the edge; `inverted` is seen from the clock port."""

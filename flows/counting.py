@@ -132,8 +132,10 @@ class Counter:
 
 
 def depth_first(plan: Plan) -> list[int]:
-    """The nets that can change, so that what a gate needs comes shortly before it. Ends of the logic
-    are taken by number: neighbours in a netlist share gates, or are at least of one instance."""
+    """The nets that can change, so that what a gate needs comes shortly before it.
+
+    Ends of the logic are taken by number: neighbours share gates, or at least their instance.
+    """
     inputs = {task.gate.output: task.gate.inputs for task in plan.tasks}
     read = {net for nets in inputs.values() for net in nets}
     order, done = [], set()

@@ -53,14 +53,15 @@ class Cycles:
         self.circuit = circuit
         self.nets = (*circuit.sources, *circuit.clocks)
         self.place = {net: i for i, net in enumerate(self.nets)}
-        self.schedule = Schedule(circuit, every=every)
+        schedule = Schedule(circuit, every=every)
+        self.ones = schedule.ones  # nets that are 1 in every cycle
         self._library = kernel.load(circuit.functions)
-        self._parts = np.array([len(part) for part in self.schedule.parts], np.int32)
-        nodes = [node for part in self.schedule.parts for node in part]
+        self._parts = np.array([len(part) for part in schedule.parts], np.int32)
+        nodes = [node for part in schedule.parts for node in part]
         holding = [n for n in nodes if n.kind in (Kind.CLOCK, Kind.REGISTER)]
         self._start = np.array([ONES * (n.kind == Kind.CLOCK) for n in holding], np.uint64)
         self._nodes = self._table(nodes, {n.output: i for i, n in enumerate(holding)})
-        self._array, self._arrays = _places(self.schedule)
+        self._array, self._arrays = _places(schedule)
         fitting = CACHE // (self._arrays * WIDTH * LANES * 8)
         self.block = min(BLOCKS, max(8, fitting)) if every else BLOCKS
 

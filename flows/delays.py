@@ -26,7 +26,7 @@ STEP_PS = 5.0
 REJECT = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class GateDelay:
     """Steps: `inputs[i]` is d_i of the gate's i-th input; `rise` and `fall` are the filter's."""
 

@@ -39,7 +39,7 @@ def _once(method: Callable[[Any, Library], R]) -> Callable[[Any, Library], R]:
     return kept
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Instance:
     """A cell in the netlist; `pins` maps pin to net number, unconnected outputs left out."""
 

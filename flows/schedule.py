@@ -28,7 +28,7 @@ class Kind(IntEnum):
     ALARM = 5  # its input must stay 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Node:
     """Values are numbered as nets are, and from the number of nets on where there is no net."""
 

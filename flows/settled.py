@@ -49,7 +49,7 @@ class Settled:
         clocks = list(self.circuit.clocks)
         counts[:, clocks, :2] = 2 * counts[:, clocks, 3:]
         counts[:, clocks, 2:] = 0
-        counts[:, self.cycles.schedule.ones, 2:] = (cycles - warmup) * each
+        counts[:, self.cycles.ones, 2:] = (cycles - warmup) * each
         return counts
 
 

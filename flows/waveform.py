@@ -24,7 +24,7 @@ Counts = NDArray[np.int64]
 ONES = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Window:
     """Steps in which a net can change; empty (`last < first`) for a net that never does."""
 
@@ -40,7 +40,7 @@ class Window:
 STATIC = Window(0, -1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Task:
     """A gate whose output can change, its delay, and the windows of what it reads and drives."""
 
