@@ -188,6 +188,21 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Spoil every kind of file 10,000 times; `-- -k liberty` takes one."""
+    prepare(session, "all", "tests")
+    options = ("-s", "tests/test_fuzz.py", *session.posargs)
+    session.run("pytest", *options, env={"QUANOS_FUZZ": "10000"})
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Kill the main job, fill its disk, lock its folder, turn its clock."""
+    prepare(session, "all", "tests")
+    session.run("pytest", "-s", "-m", "faults", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Speed of the activity engine beside other simulators, and of a quantized training step."""
     prepare(session, "all", "bench")

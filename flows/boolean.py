@@ -20,6 +20,9 @@ _BINARY: tuple[tuple[str, frozenset[str]], ...] = (
     ("^", frozenset("^")),
 )
 
+MOST_INPUTS = 12  # of a truth table, which doubles with each; cells have up to nine
+MOST_LEVELS = 100  # of brackets and operators in one another
+
 Node = tuple[Any, ...]  # ("pin", name) | ("const", 0 or 1) | ("~", node) | ("&"/"|"/"^", a, b)
 
 
@@ -39,7 +42,16 @@ class Function:
     @cached_property
     def tree(self) -> Node:
         """The syntax tree; raises FlowError with the text that is no function."""
-        return _Parser(self.text).parse()
+        try:
+            tree = _Parser(self.text).parse()
+        except RecursionError:
+            tree = None
+        if tree is None or _levels(tree) > MOST_LEVELS:
+            raise FlowError(
+                f"function {self.text[:40]!r}... has more than {MOST_LEVELS} operators in one "
+                "another; write it flatter."
+            )
+        return tree
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
@@ -59,6 +71,11 @@ class Function:
         names = self.inputs if inputs is None else inputs
         if missing := set(self.inputs) - set(names):
             raise FlowError(f"function {self.text} also depends on {', '.join(sorted(missing))}.")
+        if len(names) > MOST_INPUTS:
+            raise FlowError(
+                f"function {self.text[:40]!r}... has {len(names)} inputs; up to {MOST_INPUTS} are "
+                "understood."
+            )
         size = 1 << len(names)
         columns = {
             name: sum(1 << word for word in range(size) if word >> i & 1)
@@ -86,7 +103,8 @@ class _Parser:
         return tokens
 
     def _error(self) -> FlowError:
-        return FlowError(f"{self.text!r} is not a Boolean function in Liberty's syntax.")
+        text = self.text if len(self.text) < 200 else f"{self.text[:200]}..."
+        return FlowError(f"{text!r} is not a Boolean function in Liberty's syntax.")
 
     def parse(self) -> Node:
         tree = self._binary(0)
@@ -130,6 +148,15 @@ class _Parser:
             self.at += 1
             node = ("~", node)
         return node
+
+
+def _levels(tree: Node) -> int:
+    """Depth of a tree, without recursion: it may be too deep for that."""
+    depth, level = 0, [tree]
+    while level:
+        depth += 1
+        level = [child for node in level for child in node[1:] if isinstance(child, tuple)]
+    return depth
 
 
 def _pins(node: Node) -> set[str]:

@@ -49,10 +49,14 @@ def writing(path: Path | str) -> Iterator[Path]:
     """A path beside `path` to write to; renamed onto it when the block ends well, else removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{os.getpid()}.{path.name}")
+    beside = path.with_name(f".{path.name}.{os.getpid()}")  # its ending is not the file's
     try:
         yield beside
         beside.replace(path)
+    except OSError as error:
+        if error.filename in (None, str(beside)):  # a full disk names no file
+            error.filename = str(path)
+        raise
     finally:
         beside.unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,6 +24,8 @@ from flows.library import (
 )
 from flows.lut import Lut
 
+_IDENTIFIER = re.compile(r"[A-Za-z_][\w$]*(?:\[\d+\])?", re.ASCII)
+_LARGEST = 1e30
 _SI = {"f": 1e-15, "p": 1e-12, "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "": 1.0}
 _OUTPUT_KINDS = ("combinational", "rising_edge", "falling_edge")
 _CONSTRAINTS = ("setup_rising", "setup_falling", "hold_rising", "hold_falling")
@@ -44,7 +47,16 @@ def read(raw: bytes, name: str, sha256: str) -> Library:
         raise FlowError(f"{name} holds a {group.group_name}, not a library.")
     try:
         return _LibraryReader(group, name).library(sha256)
-    except (AssertionError, AttributeError, TypeError, KeyError, IndexError) as error:
+    except FlowError as error:
+        raise FlowError(str(error) if name in str(error) else f"{name}: {error}") from None
+    except (
+        AssertionError,
+        AttributeError,
+        TypeError,
+        LookupError,
+        ValueError,
+        ArithmeticError,
+    ) as error:
         raise FlowError(f"{name} is no NLDM library ({type(error).__name__}: {error}).") from None
 
 
@@ -52,12 +64,23 @@ def _word(value: Any) -> str:
     return str(getattr(value, "value", value)).strip().strip('"')
 
 
+def _name(value: Any) -> str:
+    """The name of a cell or pin: a word of Verilog, since names go into files and scripts."""
+    name = _word(value)
+    if not _IDENTIFIER.fullmatch(name):
+        raise FlowError(f"{name[:80]!r} is no name of a cell or pin; letters, digits, _ and $ are.")
+    return name
+
+
 def _number(value: Any) -> float:
-    return float(_word(value))
+    number = float(_word(value))
+    if not abs(number) <= _LARGEST:  # false for a NaN
+        raise ValueError(f"{number} is no quantity")
+    return number
 
 
 def _numbers(values: Iterable[Any]) -> list[float]:
-    return [float(x) for value in values for x in _word(value).replace(",", " ").split()]
+    return [_number(x) for value in values for x in _word(value).replace(",", " ").split()]
 
 
 def _attribute(group: Any, name: str, default: Any = None) -> Any:
@@ -69,7 +92,7 @@ def _attribute(group: Any, name: str, default: Any = None) -> Any:
 
 
 def _float(group: Any, name: str, default: float = 0.0) -> float:
-    return float(_attribute(group, name, default))
+    return _number(_attribute(group, name, default))
 
 
 def _flag(group: Any, name: str) -> bool:
@@ -125,7 +148,7 @@ class _LibraryReader:
             temperature_c=self._condition("temperature"),
             cells=cells,
             slew_percent=(slew[0], slew[1]),
-            default_max_transition_ps=float(transition) * self.ps if transition else None,
+            default_max_transition_ps=_number(transition) * self.ps if transition else None,
             wire_load=self._wire_load(),
         )
 
@@ -156,7 +179,7 @@ class _LibraryReader:
         )
 
     def _cell(self, group: Any) -> Cell:
-        name = _word(group.args[0])
+        name = _name(group.args[0])
         gate = self._gate(group)
         register = self._register(group)
         kind, reason = _kind(group, gate, register)
@@ -170,7 +193,7 @@ class _LibraryReader:
         pins = group.get_groups("pin")
         if kind == "other":
             return Cell(kind=kind, reason=reason, pins={}, **common)
-        named = [(_word(arg), g) for g in pins for arg in g.args]
+        named = [(_name(arg), g) for g in pins for arg in g.args]
         return Cell(
             kind=kind,
             reason=reason,
@@ -191,7 +214,7 @@ class _LibraryReader:
         for pin in group.get_groups("pin"):
             for role in roles:
                 if _flag(pin, f"clock_gate_{role}_pin"):
-                    roles[role] = _word(pin.args[0])
+                    roles[role] = _name(pin.args[0])
         if not (roles["clock"] and roles["enable"] and roles["out"]):
             return None
         return ClockGate(style, roles["clock"], roles["enable"], roles["out"], roles["test"])
@@ -204,7 +227,7 @@ class _LibraryReader:
         clock, state = _function(ff, "clocked_on"), _function(ff, "next_state")
         if clock is None or state is None or len(clock.inputs) != 1:
             return None
-        names = [_word(arg) for arg in ff.args]
+        names = [_name(arg) for arg in ff.args]
         return Register(
             (names[0], names[1]), clock, state, _function(ff, "clear"), _function(ff, "preset")
         )
@@ -226,7 +249,7 @@ class _LibraryReader:
             is_clock=_flag(group, "clock")
             or _flag(group, "clock_gate_clock_pin")
             or bool(register and register.clock_pin == name),
-            max_capacitance_ff=float(limit) * self.ff if limit else None,
+            max_capacitance_ff=_number(limit) * self.ff if limit else None,
         )
 
     def _lut(self, group: Any, kind: str, scale: float, axes: tuple[float, float]) -> Lut | None:

@@ -26,12 +26,13 @@ from flows.console import FlowError, write_text
 from flows.library import Library
 from flows.lut import Lut
 
+LARGEST = 1 << 30  # bytes of a library's text; those of full processes have a tenth of it
 READERS = ("boolean.py", "liberty.py", "library.py", "library_cache.py", "lut.py")
 
 
 def load(path: Path) -> Library:
     """The library in `path`, from the cache if this very content was read before."""
-    text = _plain(path)
+    text = plain(path)
     digest = hashlib.sha256(text).hexdigest()
     cached = folder() / f"{digest[:32]}-{_reader_version()[:16]}.json"
     try:
@@ -51,12 +52,21 @@ def _reader_version() -> str:
     return hashlib.sha256(b"".join((here / name).read_bytes() for name in READERS)).hexdigest()
 
 
-def _plain(path: Path) -> bytes:
-    raw = path.read_bytes()
+def plain(path: Path) -> bytes:
+    """The text of a library, unpacked if it is gzipped.
+
+    Raises FlowError where that is damaged or over `LARGEST` bytes.
+    """
     try:
-        return gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-    except (OSError, EOFError, zlib.error):
+        with path.open("rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            text = (gzip.GzipFile(fileobj=raw) if packed else raw).read(LARGEST + 1)
+    except (gzip.BadGzipFile, EOFError, zlib.error):
         raise FlowError(f"{path} is a damaged gzip file; fetch it again.") from None
+    if len(text) > LARGEST:
+        raise FlowError(f"{path} holds more than {LARGEST} bytes, too much for a Liberty file.")
+    return text
 
 
 def folder() -> Path:

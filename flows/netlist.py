@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, wraps
@@ -17,6 +18,7 @@ from flows.console import FlowError
 from flows.library import Cell, Library
 
 CONSTANTS = ("0", "1")
+_BLANK = re.compile(r"[\s\x00-\x1f]")
 N = TypeVar("N", bound="Netlist")
 R = TypeVar("R")
 ZERO, ONE = 0, 1  # their net numbers
@@ -67,7 +69,7 @@ class Netlist:
         """
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             raise FlowError(
                 f"{path} is no JSON netlist; write one with `python -m flows.synth`."
             ) from None
@@ -303,9 +305,16 @@ class _Reader:
             for name, cell in self.module["cells"].items()
             if cell["type"] != "$scopeinfo"
         )
+        self._refuse_blanks([name for x in instances for name in (x.name, x.cell, *x.pins)])
         outputs = self._ports("output")
         nets = (*CONSTANTS, *(self.names.get(bit, f"_{bit}_") for bit in self.number))
         return kind(self.top, nets, inputs, outputs, instances)
+
+    def _refuse_blanks(self, cells: list[str]) -> None:
+        """A blank ends an escaped identifier of Verilog: what follows it would be read as code."""
+        for name in (self.top, *self.module["ports"], *self.names.values(), *cells):
+            if _BLANK.search(name):
+                raise FlowError(f"{self.path}: name {name!r} has a blank in it; rename it.")
 
     def _ports(self, direction: str) -> dict[str, tuple[int, ...]]:
         return {

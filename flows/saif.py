@@ -15,6 +15,7 @@ from flows.console import FlowError, write_text
 from flows.netlist import CONSTANTS, Netlist
 
 Floats = NDArray[np.float64]
+LARGEST = 1e30
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +106,13 @@ def read_saif(path: Path | str, netlist: Netlist) -> Saif:
     tree = _parse(text, str(path))
     if not tree or tree[0] != "SAIFILE":
         raise FlowError(f"{path} is no SAIF file.")
+    try:
+        return _saif(tree, path, netlist)
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise FlowError(f"{path} is no SAIF file ({type(error).__name__}: {error}).") from None
+
+
+def _saif(tree: list[Any], path: Path | str, netlist: Netlist) -> Saif:
     found = dict(_nets(tree))
     top = {name: counts for (where, name), counts in found.items() if where == netlist.top}
     names = top or {name: counts for (_, name), counts in found.items()}
@@ -117,7 +125,7 @@ def read_saif(path: Path | str, netlist: Netlist) -> Saif:
     ps = _timescale_ps(tree)
     counts = [names.get(n, {}) for n in netlist.nets]
     t0, t1, tc = (np.array([c.get(key, 0.0) for c in counts]) for key in ("T0", "T1", "TC"))
-    duration = next((float(x[1]) for x in tree if x[0] == "DURATION"), 0.0) * ps
+    duration = next((_number(x[1]) for x in tree if x[0] == "DURATION"), 0.0) * ps
     if duration <= 0:
         raise FlowError(f"{path} has no DURATION; activity per cycle cannot be told.")
     return Saif(duration, t0 * ps, t1 * ps, tc)
@@ -128,7 +136,7 @@ def _timescale_ps(tree: list[Any]) -> float:
     for item in tree:
         if item[0] == "TIMESCALE":
             number, unit = re.fullmatch(r"([\d.]*)(\w+)", "".join(item[1:])).groups()  # type: ignore[union-attr]
-            return float(number or 1) * units[unit]
+            return _number(number or "1") * units[unit]
     return 1e3  # the standard's default is 1 ns
 
 
@@ -141,7 +149,18 @@ def _nets(tree: list[Any], where: str = "") -> Iterator[tuple[tuple[str, str], d
             yield from _nets(item, _unescape(names[-1]) if names else where)
         elif item[0] in ("NET", "PORT"):
             for net in item[1:]:
-                yield (where, _unescape(net[0])), {x[0]: float(x[1]) for x in net[1:]}
+                yield (where, _unescape(net[0])), {x[0]: _number(x[1]) for x in net[1:]}
+
+
+def _number(text: str) -> float:
+    """A count or a time. Raises TypeError for what is none."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= LARGEST:
+        raise TypeError(f"{text[:40]!r} is no count and no time")
+    return number
 
 
 def _escape(name: str) -> str:

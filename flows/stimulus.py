@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Self
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from flows.circuit import Circuit
 from flows.console import FlowError
 from flows.functional import Bits
 from flows.netlist import Netlist
+from hw.rtl.npz import read_npz
 from hw.rtl.spec import MacSpec, Mode
 
 Codes = NDArray[np.int64]
@@ -113,10 +113,11 @@ def load(path: Path | str) -> dict[str, Codes]:
 
 def _arrays(path: Path | str) -> dict[str, Codes]:
     try:
-        with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, EOFError, BadZipFile):
-        raise FlowError(f"{path} is no .npz file of arrays; write one with numpy.savez.") from None
+        arrays = read_npz(Path(path))
+    except ValueError as error:
+        raise FlowError(
+            f"{path} is no .npz file of arrays ({error}); write one with numpy.savez."
+        ) from None
     for name, array in arrays.items():
         if array.dtype.kind not in "iu" or array.size == 0:
             raise FlowError(f"{path}: array {name} must hold integers, not {array.dtype}.")

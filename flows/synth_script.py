@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from flows import yosys
 from flows.console import FlowError
 from flows.library import Cell, Library
+from flows.library_cache import plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +90,12 @@ def _plain_liberty(library: Library, folder: Path) -> Path:
     """The library as a file that Yosys and ABC read, which is never compressed."""
     if library.path is None:
         raise FlowError(f"library {library.name} has no file; load it from one.")
-    raw = library.path.read_bytes()
-    if raw[:2] != b"\x1f\x8b":
-        return library.path.resolve()
-    plain = folder / "library.lib"
-    plain.write_bytes(gzip.decompress(raw))
-    return plain
+    with library.path.open("rb") as raw:
+        if raw.read(2) != b"\x1f\x8b":
+            return library.path.resolve()
+    text = folder / "library.lib"
+    text.write_bytes(plain(library.path))
+    return text
 
 
 def _driver(library: Library) -> str:

@@ -23,6 +23,7 @@ SCHEMES = ("fixed", "dg", "dvafs", "dvafs_st")
 ORIGINS = ("netlist", "interpolated", "literature")
 SUPPLIES = ("nominal", "scaled")
 MAX_BITS = 16
+LARGEST = 1e15  # beyond it, no quantity of ours is what it should be
 
 
 class TableError(ValueError):
@@ -84,7 +85,7 @@ class EnergyRow:
                     raise TableError(f"{where}: {name} must be a text, not {value!r}.")
             elif isinstance(value, bool) or not isinstance(value, int | float):
                 raise TableError(f"{where}: {name} must be a number, not {value!r}.")
-            elif not math.isfinite(value) or value < 0:
+            elif not 0 <= value <= LARGEST:  # false for a NaN
                 raise TableError(f"{where}: {name} must be finite and not negative, not {value}.")
         if self.macs_per_cycle < 1:
             raise TableError(f"{where}: macs_per_cycle must be at least 1.")
@@ -112,6 +113,17 @@ class TableHeader:
     date: str
     notes: dict[str, Any] = field(default_factory=dict)
 
+    def check(self) -> None:
+        """Refuse a header with a value of another kind."""
+        kinds = {"str": str, "int": int, "float": int | float}
+        for item in fields(self):
+            value, kind = getattr(self, item.name), kinds.get(str(item.type), dict)
+            finite = not isinstance(value, int | float) or abs(value) <= LARGEST
+            if not isinstance(value, kind) or isinstance(value, bool) or not finite:
+                raise TableError(
+                    f"energy table header: {item.name} must be of type {item.type}, not {value!r}."
+                )
+
 
 @dataclass(frozen=True)
 class EnergyTable:
@@ -121,6 +133,7 @@ class EnergyTable:
     rows: tuple[EnergyRow, ...]
 
     def __post_init__(self) -> None:
+        self.header.check()
         index: dict[tuple[str, int, int, str, str], EnergyRow] = {}
         for row in self.rows:
             row.check()
@@ -178,6 +191,9 @@ class EnergyTable:
         try:
             beside.write_text(_pretty(content), encoding="utf-8")
             beside.replace(path)
+        except OSError as error:
+            error.filename = str(path)  # a full disk names no file
+            raise
         finally:
             beside.unlink(missing_ok=True)
 
@@ -201,7 +217,7 @@ class EnergyTable:
             ) from None
         try:
             data = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # a whole number may have 4300 digits
             raise TableError(f"{name} is not a JSON file ({error}).") from None
         return cls._from_json(data, name)
 
@@ -215,7 +231,10 @@ class EnergyTable:
             rows = tuple(EnergyRow(**_exact(EnergyRow, row)) for row in data["rows"])
         except (KeyError, TypeError) as error:
             raise TableError(f"{name} is incomplete or holds unknown keys ({error}).") from None
-        table = cls(header, rows)
+        try:
+            table = cls(header, rows)
+        except TableError as error:
+            raise TableError(f"{name}: {error}") from None
         if data.get("sha256") != table.sha256:
             raise TableError(f"{name} was altered after it was written: its hash does not match.")
         return table

@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hw.rtl.npz import read_npz
 from hw.rtl.spec import MacSpec, Mode
 
 ARRAYS = ("a", "w", "sums")
@@ -82,15 +82,18 @@ def read_layers(folder: Path | str) -> list[Layer]:
 def read_layer(path: Path) -> Layer:
     """One layer's operands; its name is the file's without the number before the first dash."""
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            data = {name: file[name] for name in file.files}
-    except (ValueError, EOFError, BadZipFile):
-        raise ValueError(f"{path} is no whole .npz file; write it with quanos export.") from None
+        data = read_npz(path)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is no whole .npz file ({error}); write it with quanos export."
+        ) from None
     if missing := [name for name in (*ARRAYS, *NUMBERS) if name not in data]:
         raise ValueError(f"{path} lacks {', '.join(missing)}; write it with quanos export.")
     if any(data[name].dtype.kind not in "iu" for name in (*ARRAYS, *NUMBERS)):
         raise ValueError(f"{path} must hold integers only; write it with quanos export.")
-    numbers = {name: int(data[name]) for name in NUMBERS}
+    if any(data[name].size != 1 for name in NUMBERS):
+        raise ValueError(f"{path} must hold single numbers {', '.join(NUMBERS)}.")
+    numbers = {name: int(data[name].item()) for name in NUMBERS}
     layer = Layer(
         name=path.stem.partition("-")[2] or path.stem,
         bits=numbers["bits"],

@@ -148,6 +148,9 @@ def write(spec: MacSpec | ArraySpec, out: Path) -> Path:
         try:
             beside.write_text(text + "\n", encoding="utf-8")
             beside.replace(out / name)
+        except OSError as error:
+            error.filename = str(out / name)  # a full disk names no file
+            raise
         finally:
             beside.unlink(missing_ok=True)
     return out / f"{spec.name}.v"
@@ -157,7 +160,7 @@ def read_spec(path: Path | str) -> MacSpec:
     """The spec of a NAME.spec.json; ValueError where it is none."""
     try:
         return MacSpec(**json.loads(Path(path).read_text(encoding="utf-8")))
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is not the spec of a MAC ({error}).") from None
 
 

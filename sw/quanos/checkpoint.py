@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -52,7 +53,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raw = read_bytes(path)
         tensors = load_tensors(raw)
         meta = json.loads(_metadata(raw).get("quanos", "null"))
-    except (SafetensorError, ShardError, OSError, ValueError) as error:
+    except (SafetensorError, ShardError, OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"checkpoint {path} is missing or damaged ({error}); remove it, or name another one."
         ) from None
@@ -82,18 +83,36 @@ def load_network(place: Path) -> tuple[nn.Module, dict[str, Any]]:
     path = place / NAME if place.is_dir() else place
     tensors, meta = load(path)
     try:
-        model = quantize(
-            build_model(
-                meta["config"]["model"],
-                input_shape=tuple(meta["input_shape"]),
-                classes=meta["classes"],
-            ),
-            16,
-            quantizer=meta["config"]["quantizer"],
-        )
-        model.load_state_dict(part(tensors, "model"))
+        weights = part(tensors, "model")
+        with torch.device("meta"):  # whatever the metadata asks for takes no memory yet
+            _check_weights(_network(meta).state_dict(), weights)
+        model = _network(meta)
+        model.load_state_dict(weights)
         set_bits(model, meta["bits"])
-    except (KeyError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"checkpoint {path} does not fit its network ({reason}).") from None
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        raise CheckpointError(
+            f"checkpoint {path} does not fit its network ({reason.rstrip('.')}); train it anew."
+        ) from None
     return model.eval(), meta
+
+
+LARGEST_SIZE = 1 << 16
+"""Of an image's side, its channels and the classes: far above what the zoo is for."""
+
+
+def _network(meta: Mapping[str, Any]) -> nn.Module:
+    """The quantized network that the metadata describes, with fresh weights."""
+    shape, classes = tuple(meta["input_shape"]), meta["classes"]
+    if not all(type(size) is int and size <= LARGEST_SIZE for size in (*shape, classes)):
+        raise ValueError(f"images {shape} and {classes} classes are not whole numbers in range")
+    config = meta["config"]
+    network = build_model(config["model"], input_shape=shape, classes=classes)
+    return quantize(network, 16, quantizer=config["quantizer"])
+
+
+def _check_weights(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """ValueError where names, shapes or types differ."""
+    ours, theirs = ({n: (t.shape, t.dtype) for n, t in w.items()} for w in (wanted, found))
+    if different := sorted(n for n in ours | theirs if ours.get(n) != theirs.get(n)):
+        raise ValueError(f"{different[0]} is missing, not known or of another shape or type")

@@ -17,6 +17,9 @@ from quanos.measurement import WITH_LOSSES
 from quanos.policies import POLICIES
 
 MACS = ("standard", *SCHEMES)
+LARGEST = 1e15
+"""Beyond it, no number of a configuration can be meant."""
+
 SWITCH = ("off", "on", "cuda")
 """Words of an option that may hold on CUDA alone."""
 
@@ -213,28 +216,41 @@ def override(base: Mapping[str, Any], source: str) -> Config:
         raise ConfigError(
             f"{source}: config key {', '.join(unknown)} is unknown; keys are {', '.join(TYPES)}."
         )
-    return Config(**{name: _as(name, value, source) for name, value in base.items()})
+    values = {name: _as(name, value, source) for name, value in base.items()}
+    try:
+        return Config(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
 
 
 def _as(name: str, value: Any, source: str) -> Any:
     """`value` as the type of key `name`: lists become tuples and whole numbers floats."""
     kind = TYPES[name]
-    if kind is float and type(value) is int:
-        return float(value)
     if isinstance(value, list | tuple) and getattr(kind, "__origin__", None) is tuple:
         part = kind.__args__[0]
-        value = tuple(float(v) if part is float and type(v) is int else v for v in value)
-        if all(type(item) is part for item in value):
-            return value
-    elif type(value) is kind:
+        items = tuple(_number(item) if part is float else item for item in value)
+        if all(type(item) is part for item in items):
+            return items
+    elif type(value := _number(value) if kind is float else value) is kind:
         return value
     name_of_kind = getattr(kind, "__name__", str(kind)) if kind in (str, int, float, bool) else kind
     raise ConfigError(f"{source}: {name} must be of type {name_of_kind}, not {value!r}.")
 
 
+def _number(value: Any) -> Any:
+    """A finite number as a float; anything else as it is, and NaN and infinity as text."""
+    if type(value) in (int, float):
+        return float(value) if abs(value) <= LARGEST else str(value)
+    return value
+
+
 def load(path: Path) -> Config:
     """The configuration in a TOML file. Raises ConfigError for what is no TOML or not known."""
-    return override(_read(path.read_text(encoding="utf-8"), str(path)), str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is no text file; a configuration is TOML.") from None
+    return override(_read(text, str(path)), str(path))
 
 
 def preset(name: str) -> dict[str, Any]:
@@ -255,7 +271,7 @@ def presets() -> list[str]:
 def _read(text: str, source: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{source} is no valid TOML ({error}).") from None
 
 

@@ -1,36 +1,42 @@
 """Fetch a data set's published files and keep them only if their checksum is the published one.
 
-The MD5 sums are those on the data sets' own pages (cs.toronto.edu/~kriz/cifar.html and the README
-of zalandoresearch/fashion-mnist); they guard against damage in transit.
+The data sets' own pages (cs.toronto.edu/~kriz/cifar.html, the README of
+zalandoresearch/fashion-mnist) give MD5 sums, which can be forged; the SHA-256 sums here are those
+of the same files, as other libraries of data sets pin them too.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 import urllib.request
 from pathlib import Path
 
 from quanos.data import IDX_FILES, data_home
-from quanos.data_formats import DataError
+from quanos.data_formats import LARGEST, DataError
+from quanos.files import writing
 
 _KRIZ = "https://www.cs.toronto.edu/~kriz/"
 _ZALANDO = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
-_ZALANDO_MD5 = (
-    "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-    "25c81989df183df01b3e8a0aad5dffbe",
-    "bef4ecab320f06d8554ea6380940ec79",
-    "bb300cfdad3c16e7a12a480ee83cd310",
+_ZALANDO_SHA256 = (
+    "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+    "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+    "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+    "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
 )
 
+_CIFAR10_SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
+_CIFAR100_SHA256 = "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec"
+
 FILES: dict[str, dict[str, str]] = {
-    "cifar10": {_KRIZ + "cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"},
-    "cifar100": {_KRIZ + "cifar-100-binary.tar.gz": "03b5dce01913d631647c71ecec9e9cb8"},
+    "cifar10": {f"{_KRIZ}cifar-10-binary.tar.gz": _CIFAR10_SHA256},
+    "cifar100": {f"{_KRIZ}cifar-100-binary.tar.gz": _CIFAR100_SHA256},
     "fashion-mnist": {
-        f"{_ZALANDO}{name}.gz": md5 for name, md5 in zip(IDX_FILES, _ZALANDO_MD5, strict=True)
+        f"{_ZALANDO}{name}.gz": digest
+        for name, digest in zip(IDX_FILES, _ZALANDO_SHA256, strict=True)
     },
 }
+"""Data set: SHA-256 of the file at each address."""
 
 
 def download(name: str, data_dir: Path | None = None) -> None:
@@ -40,31 +46,29 @@ def download(name: str, data_dir: Path | None = None) -> None:
     appears only when it is whole.
     """
     folder = (data_dir or data_home()) / name
-    for url, md5 in FILES.get(name, {}).items():
+    for url, sha256 in FILES.get(name, {}).items():
         path = folder / url.rsplit("/", 1)[1]
         if not path.exists():
-            fetch(url, path, md5)
+            fetch(url, path, sha256)
 
 
-def fetch(url: str, path: Path, md5: str) -> None:
-    """Write what `url` holds to `path` if its MD5 sum is `md5`."""
+def fetch(url: str, path: Path, sha256: str) -> None:
+    """Write what `url` holds to `path` if its SHA-256 is `sha256`, as it comes block by block."""
     path.parent.mkdir(parents=True, exist_ok=True)
     print(f"fetching {url} into {path.parent}", file=sys.stderr)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    digest = hashlib.md5(usedforsecurity=False)
+    digest = hashlib.sha256()
     try:
-        with urllib.request.urlopen(url, timeout=60) as source, beside.open("wb") as sink:
-            while block := source.read(1 << 20):
-                digest.update(block)
-                sink.write(block)
-        if digest.hexdigest() != md5:
-            raise DataError(
-                f"{url} has MD5 {digest.hexdigest()} where {md5} is pinned; it was not kept."
-            )
-        beside.replace(path)
+        with writing(path) as beside, urllib.request.urlopen(url, timeout=60) as source:
+            with beside.open("wb") as sink:
+                while (block := source.read(1 << 20)) and sink.tell() <= LARGEST:
+                    digest.update(block)
+                    sink.write(block)
+            if digest.hexdigest() != sha256:
+                raise DataError(
+                    f"{url} has SHA-256 {digest.hexdigest()} where {sha256} is pinned; it was not "
+                    "kept."
+                )
     except OSError as error:
         raise DataError(
             f"{url} cannot be fetched ({error}); put the file into {path.parent} by hand."
         ) from None
-    finally:
-        beside.unlink(missing_ok=True)

@@ -37,6 +37,7 @@ import json
 import platform
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -51,6 +52,7 @@ from quanos import parallel
 from quanos.assignment import energy_mj, own_layers, sense
 from quanos.config import Config
 from quanos.data import Dataset
+from quanos.files import held
 from quanos.layers import get_bits
 from quanos.policies import POLICIES, mean
 from quanos.prices import priced
@@ -83,7 +85,7 @@ def run_experiment(
     `command` is what the run was asked for with; it is kept in `run.json`. `limit` takes the first
     images of every split alone, for trying things out. With `jobs` above one, columns are trained
     at the same time. Under torchrun process 0 returns the summary, the others nothing. Raises
-    Paused where `sitting` is over.
+    Paused where `sitting` is over, and BusyError where another process uses the folder.
     """
     sitting = sitting or Slice()
     data = prepared(config, limit)
@@ -93,35 +95,37 @@ def run_experiment(
         config, data
     )  # refuses a network, image or device that cannot be before anything is written
     group = parallel.group(config.device)
-    group.from_lead(lambda: open_run(folder, config, resume=resume, overwrite=overwrite))
-    origin = provenance(config, table.sha256) | {"command": command, "started": _now()}
-    origin["device"] = _device_name(config)
-    if group.lead:
-        write_json(folder / "run.json", origin)
-    start = time.perf_counter()
-    if jobs > 1:
-        main, *others = tasks(config, folder, limit, table)
-        train_together(main, others, sitting, jobs)
-    states = dict(train_columns(config, data, folder, sitting, table))
-    if not group.lead:
-        return {}
-    trained = time.perf_counter()
-    columns = dict(evaluate_columns(states, config, data, folder, table, sitting))
-    seconds = {"train": trained - start, "evaluate": time.perf_counter() - trained}
-    summary = {
-        "schema": SCHEMA,
-        "dataset": data.name,
-        "model": config.model,
-        "input_shape": list(data.input_shape),
-        "classes": data.classes,
-        "seed": config.seed,
-        "table_sha256": table.sha256,
-        "seconds": seconds,
-        "columns": columns,
-    }
-    write_json(folder / "run.json", origin | {"finished": _now()})
-    write_json(folder / SUMMARY, summary)
-    return summary
+    with ExitStack() as stack:
+        group.from_lead(lambda: stack.enter_context(held(folder)))
+        group.from_lead(lambda: open_run(folder, config, resume=resume, overwrite=overwrite))
+        origin = provenance(config, table.sha256) | {"command": command, "started": _now()}
+        origin["device"] = _device_name(config)
+        if group.lead:
+            write_json(folder / "run.json", origin)
+        start = time.perf_counter()
+        if jobs > 1:
+            main, *others = tasks(config, folder, limit, table)
+            train_together(main, others, sitting, jobs)
+        states = dict(train_columns(config, data, folder, sitting, table))
+        if not group.lead:
+            return {}
+        trained = time.perf_counter()
+        columns = dict(evaluate_columns(states, config, data, folder, table, sitting))
+        seconds = {"train": trained - start, "evaluate": time.perf_counter() - trained}
+        summary = {
+            "schema": SCHEMA,
+            "dataset": data.name,
+            "model": config.model,
+            "input_shape": list(data.input_shape),
+            "classes": data.classes,
+            "seed": config.seed,
+            "table_sha256": table.sha256,
+            "seconds": seconds,
+            "columns": columns,
+        }
+        write_json(folder / "run.json", origin | {"finished": _now()})
+        write_json(folder / SUMMARY, summary)
+        return summary
 
 
 def tasks(config: Config, folder: Path, limit: int, table: EnergyTable) -> Iterator[Task]:

@@ -10,7 +10,6 @@ export.json            what was written, and how far trainer and integers agree
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from quanos.files import writing
 from quanos.graph import Operation
 from quanos.integers import Program
 from quanos.interpreter import Integers, columns, interpret, weight_matrices
@@ -127,13 +127,8 @@ def write_operands(program: Program, images: NDArray[Any], folder: Path) -> list
             "bits": np.int64(operation.attributes["bits"]),
             "a_signed": np.int64(operation.attributes["low"] < 0), "images": np.int64(len(images)),
         }  # fmt: skip
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with beside.open("wb") as file:
-                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with writing(path) as beside, beside.open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
         files.append(path)
 
     interpret(program, images, write)

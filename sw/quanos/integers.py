@@ -15,7 +15,6 @@ Arrays of `conv` and `linear`: `codes`; `in_mantissa`, `in_shift` (fixed point t
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as to_bytes
 
+from quanos import files
 from quanos.graph import Operation
 from quanos.requantize import MANTISSA, MAX_SHIFT, multiplier
 
@@ -143,12 +143,7 @@ def save(path: Path, program: Program, about: Mapping[str, Any] | None = None) -
         for o in program.operations
         for name, array in o.arrays.items()
     }
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file(arrays, beside, metadata={"quanos": json.dumps(head)})
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    files.write_bytes(path, to_bytes(arrays, metadata={"quanos": json.dumps(head)}))
 
 
 def load(path: Path) -> Program:
@@ -161,7 +156,7 @@ def load(path: Path) -> Program:
         with safe_open(path, framework="np") as file:
             head = json.loads((file.metadata() or {}).get("quanos", "null"))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise ExportError(
             f"{path} is missing or damaged ({error}); write it anew with quanos export."
         ) from None
@@ -169,7 +164,7 @@ def load(path: Path) -> Program:
         raise ExportError(f"{path} is no export of this version ({SCHEMA}).")
     try:
         return _program(head, arrays)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ExportError(f"{path} is not consistent: {reason.rstrip('.')}.") from None
 

@@ -76,7 +76,12 @@ def load(path: Path) -> tuple[Measurement, Node]:
         raise FileContentError(
             f"{path} is no measurement of this version ({SCHEMA}); make one with quanos sense."
         )
-    return parse(file), file
+    try:
+        return parse(file), file
+    except FileContentError:
+        raise
+    except ValueError as error:
+        raise FileContentError(f"{path}: {error}") from None
 
 
 def parse(node: Node) -> Measurement:

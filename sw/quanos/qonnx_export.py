@@ -7,7 +7,6 @@ from here; what it computes is the trainer's network within floating-point round
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper
 
+from quanos import files
 from quanos.graph import Operation
 
 DOMAIN = "qonnx.custom_op.general"
@@ -42,12 +42,7 @@ def to_qonnx(
 
 def save(path: Path, model: ModelProto) -> None:
     """Write the model beside `path`, then rename."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_bytes(model.SerializeToString())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    files.write_bytes(path, model.SerializeToString())
 
 
 class _Graph:

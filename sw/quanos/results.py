@@ -218,7 +218,7 @@ def _config(path: Path) -> dict[str, Any]:
 
 
 def _column(folder: Path, name: str, node: Node) -> Column:
-    own = Path(name).name == name and (folder / name).is_dir()  # the main column has none
+    own = name in {place.name for place in folder.iterdir() if place.is_dir()}  # not the main one
     return Column(
         name=name,
         policy=node["policy"].text(),

@@ -17,7 +17,6 @@ summary.json             the results; its keys stand in `quanos.experiment`
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
 import shutil
@@ -26,6 +25,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from quanos import files
 from quanos.config import Config, load, to_toml
 
 METRICS = "metrics.jsonl"
@@ -44,8 +44,9 @@ def open_run(folder: Path, config: Config, *, resume: bool, overwrite: bool) -> 
     any other starts anew. Raises RunError where a run is there and none of this was asked, where
     the configurations differ, or where the folder holds something that is no run.
     """
-    found = folder / "config.toml"
-    if folder.exists() and not found.exists() and any(map(_foreign, folder.iterdir())):
+    found, removed = folder / "config.toml", folder / _REMOVED
+    strange = folder.exists() and any(map(_foreign, folder.iterdir()))
+    if strange and not found.exists() and not removed.exists():
         raise RunError(f"{folder} holds files but no run; name another folder with --out.")
     if found.exists():
         differs = _differences(load(found), config) if resume else None
@@ -60,9 +61,25 @@ def open_run(folder: Path, config: Config, *, resume: bool, overwrite: bool) -> 
                 else f"{folder} already holds a run; add --resume to go on with it, --overwrite to "
                 "start anew, or name another folder with --out."
             )
-        shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if found.exists():
+        found.replace(removed)
+    if removed.exists():
+        _clear(folder)
     write_text(found, to_toml(config))
+
+
+_REMOVED = ".config.toml.0"
+"""What `config.toml` is called while its run is removed, so that a kill leaves no half of one."""
+
+
+def _clear(folder: Path) -> None:
+    """Empty a folder; the folder itself, which may be locked, stays."""
+    for path in folder.iterdir():
+        if path.name == _REMOVED:
+            continue
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    (folder / _REMOVED).unlink()
 
 
 def _foreign(path: Path) -> bool:
@@ -83,12 +100,7 @@ def _differences(there: Config, here: Config) -> list[str]:
 
 def write_text(path: Path, text: str) -> None:
     """Write beside, then rename: the file is whole or not there."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    files.write_bytes(path, text.encode())
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -98,8 +110,9 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 def append_metric(folder: Path, metric: dict[str, Any]) -> None:
     """Add a line to `metrics.jsonl`."""
-    with (folder / METRICS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(metric) + "\n")
+    path = folder / METRICS
+    lines = path.read_text(encoding="utf-8") if path.exists() else ""
+    write_text(path, f"{lines}{json.dumps(metric)}\n")
 
 
 def keep_metrics(folder: Path, epoch: int) -> None:

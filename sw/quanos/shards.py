@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
+
+from quanos import files
 
 SCHEMA = "quanos.shards/1"
 
@@ -31,9 +32,9 @@ def write_bytes(path: Path, content: bytes, limit: int = 0) -> None:
         digest = hashlib.sha256(content).hexdigest()
         for number, start in enumerate(range(0, len(content), limit)):
             parts.append(f"{path.name}.{digest[:12]}.{number:03}")
-            _replace(path.with_name(parts[-1]), content[start : start + limit])
+            files.write_bytes(path.with_name(parts[-1]), content[start : start + limit])
         content = json.dumps({"schema": SCHEMA, "parts": parts, "sha256": digest}).encode()
-    _replace(path, content)
+    files.write_bytes(path, content)
     for old in path.parent.glob(f"{path.name}.*.[0-9][0-9][0-9]"):
         if old.name not in parts:
             old.unlink()
@@ -50,7 +51,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         index = json.loads(raw)
         names, digest = [str(name) for name in index["parts"]], index["sha256"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ShardError("its index of parts is damaged") from None
     if strange := [name for name in names if Path(name).name != name]:
         raise ShardError(f"part {strange[0]!r} lies in another folder")
@@ -60,12 +61,3 @@ def read_bytes(path: Path) -> bytes:
     if hashlib.sha256(whole).hexdigest() != digest:
         raise ShardError("its parts do not make up the file that was written")
     return whole
-
-
-def _replace(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -94,7 +94,7 @@ def read_bits(text: str) -> int | dict[str, int] | list[int]:
         raise ValueError(f"--bits {text!r} is neither a number from 1 to 16 nor a file.")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{text} is not a JSON file ({error}).") from None
     if isinstance(data, dict) and isinstance(data.get("bits"), dict | list):
         data = data["bits"]
