@@ -202,6 +202,26 @@ def faults(session: nox.Session) -> None:
     session.run("pytest", "-s", "-m", "faults", *session.posargs)
 
 
+@nox.session(python=["3.11", "3.12", "3.13"])
+def wheel(session: nox.Session) -> None:
+    """Build wheel and source archive; use each extra from the wheel in an empty environment."""
+    prepare(session, "sw", "tests")
+    session.run("pytest", "-s", "-m", "wheel", "tests/test_packaging.py", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Pass the tests and print how much of `flows`, `hw.rtl` and `quanos` they run."""
+    prepare(session, "all", "tests")
+    session.run("coverage", "erase")
+    session.run(
+        "coverage", "run", "-m", "pytest", "-n", "auto", "--dist", "loadscope", *session.posargs
+    )
+    session.run("coverage", "combine", "-q")
+    for package in ("flows", "hw/rtl", "sw/quanos"):
+        session.run("coverage", "report", f"--include={package}/*")
+
+
 @nox.session
 def bench(session: nox.Session) -> None:
     """Speed of the activity engine beside other simulators, and of a quantized training step."""
