@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import time
 import tracemalloc
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,7 @@ from flows.functional import Bits
 from flows.library import Library
 from flows.netlist import Netlist
 from flows.stimulus import BATCHES, Codes, mac_words, rounds, spread
+from flows.waveform import Plan
 from hw.rtl.spec import MacSpec
 
 WARMUP = 8
@@ -95,6 +97,13 @@ class Bench:
         found = rates(partial(work, threaded), operations, time.perf_counter)
         yield Row(f"{OURS}, {self.cores} threads, by the clock on the wall", delays, found)
 
+    @property
+    def steps(self) -> int:
+        """Steps in which nets can change, of all nets together."""
+        simulator = self.simulators["nldm"]
+        plan = Plan.of(simulator.circuit, simulator.delays, {})
+        return sum(window.rows for window in plan.windows.values())
+
     @cache  # noqa: B019 - one bench lives as long as the command
     def peak_mib(self, vectors: int) -> float:
         """Memory that a run takes at most, arrays included."""
@@ -109,10 +118,11 @@ class Bench:
 PAGE = """# Speed of the activity engine
 
 Conventional 16-bit MAC ({cells} cells, compact 45 nm library, 5 ps steps), uniform operands, seed
-{seed}, one core; operations per second of processor time, medians of {repeats} repetitions in one
-run, {vectors} operations of ours. Operands are ready for all but the row that says so. Ours counts
-every net's transitions; Icarus and Verilator write them to a file, which nobody counts, and kyupy
-keeps waveforms. Compilation is left out. Figures differ from machine to machine, the ratios less.
+{seed}, one core; operations per second of processor time, medians of {repeats} repetitions of
+{least} s at least, all in one run. Operands are ready for all but the row that says so; ours are
+{vectors}, again and again. Ours counts every net's transitions; Icarus and Verilator write them to
+a file, which nobody counts, and kyupy keeps waveforms. Compilation is left out. Measured on
+{machine}; figures differ from machine to machine, the ratios less.
 
 {command}
 
@@ -139,14 +149,16 @@ What "Icarus with the same delays" means:
 Largest allocation of a timed run: {memory}.
 
 ## Cost by size
-Square grids of copies of the DVAFS MAC, timed, one core; rows share activations, columns weights.
+Square grids of copies of the DVAFS MAC, timed, one core, medians of {grid_repeats}; rows share
+activations, columns weights.
 
 | grid | cells | operations of each MAC | processor time | per cell and operation | peak memory |
 |---|---|---|---|---|---|
 {sizes}
 
-The peak is that of the whole process and mostly the netlist in Python. Counts grow with nets,
-buffers with registers, and neither with the number of operations.
+{growth}The peak is that of the whole process and mostly the netlist in Python. Counts grow with
+nets, buffers with registers, and neither with the number of operations. What is alive at once does
+not grow: gates come by neighbourhood, and a net's waveform goes after its last reader.
 
 ## Asked for and not reached, or not measured
 {missing}
@@ -167,10 +179,17 @@ def page(bench: Bench, rows: list[Row], sizes: Sequence[Size] = ()) -> str:
     memory = ", ".join(f"{bench.peak_mib(n):.1f} MiB for {n:,} operations" for n in MEMORY)
     names = {"netlist": "build/synth/mac_fixed_w16a16.netlist.json"}
     names["scale"] = "build/synth/mac_dvafs_16.netlist.json"
+    growth = _growth(sizes)
     return PAGE.format(
         cells=len(bench.netlist.instances),
         seed=bench.seed,
         repeats=REPEATS,
+        least=bench_rivals.LEAST_S,
+        machine=_machine(),
+        grid_repeats=bench_scale.REPEATS,
+        growth=f"A cell of the dearest grid costs {growth:.2f} times one of the cheapest. "
+        if sizes
+        else "",
         vectors=f"{bench.vectors:,}",
         command=COMMANDS.format(**names),
         rows="\n".join(lines),
@@ -183,7 +202,7 @@ def page(bench: Bench, rows: list[Row], sizes: Sequence[Size] = ()) -> str:
             for s in sizes
         )
         or "Not measured in this run (`--scale`).",
-        missing="\n".join(f"- {text}" for text in _missing(rows, ours, sizes)),
+        missing="\n".join(f"- {text}" for text in _missing(bench, rows, ours, sizes)),
     )
 
 
@@ -191,6 +210,31 @@ def _ratio(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
+def _growth(sizes: Sequence[Size]) -> float:
+    """What a cell and operation costs at most, over the least."""
+    costs = [size.ns_per_cell for size in sizes] or [1.0]
+    return max(costs) / min(costs)
+
+
+def _machine() -> str:
+    """The processor, as far as Linux tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    name = next(names, platform.processor() or platform.machine())
+    return f"{len(os.sched_getaffinity(0))} cores of an {name}"
+
+
+GROWTH = 1.3  # that passes for linear
+DEVICE = 20  # times the processor, asked of a CUDA device
+PASSES = 30  # a gate 3, its filter's windows by doubling 6, the latch by prefixes 16, the count 5
+CUDA = """A CUDA device, {times} times the processor: not written. With an array library every
+  Boolean operation is a pass through the device's memory. This MAC's nets have {steps:,} steps;
+  with some {passes} operations on each, of 3/8 byte a vector, {times} times our timed rate would
+  move {tb:.0f} TB/s, several times what such memories do (3 to 8 TB/s). It takes a kernel of its
+  own that keeps waveforms on the chip, which is not little code."""
 GOALS = (
     (LETTER, "nldm", 500),
     (PLAIN, "nldm", 500),
@@ -200,7 +244,9 @@ GOALS = (
 )
 
 
-def _missing(rows: list[Row], ours: dict[str, float], sizes: Sequence[Size]) -> Iterator[str]:
+def _missing(
+    bench: Bench, rows: list[Row], ours: dict[str, float], sizes: Sequence[Size]
+) -> Iterator[str]:
     found = {(row.engine, row.delays): row.median for row in rows}
     for engine, delays, goal in GOALS:
         if (engine, delays) not in found:
@@ -210,7 +256,14 @@ def _missing(rows: list[Row], ours: dict[str, float], sizes: Sequence[Size]) -> 
     most = max((size.cells for size in sizes), default=0)
     if most < CELLS:
         yield f"Cost beyond {CELLS:,} cells: measured to {most:,} in this run."
-    yield "A CUDA device: not written and not measured; the kernel is C for one core and threads."
+    if (growth := _growth(sizes)) > GROWTH:
+        yield f"Cost linear in cells: a cell costs {growth:.2f} times as much in the dearest grid."
+    yield CUDA.format(
+        times=DEVICE,
+        passes=PASSES,
+        steps=bench.steps,
+        tb=DEVICE * ours.get("nldm", 0) * bench.steps * PASSES * 3 / 8 / 1e12,
+    )
 
 
 def main() -> int:

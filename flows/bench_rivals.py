@@ -27,6 +27,7 @@ from flows.netlist_write import to_verilog
 from flows.stimulus import CYCLES
 
 REPEATS = 5
+LEAST_S = 0.2  # of a repetition
 ICARUS, VERILATE, WAVES = 512, 16_384, 1024  # operations of a repetition
 PLAIN, LETTER = "Icarus, plain gates", "Icarus, our delays to the letter"
 VERILATOR, WAVESIM = "Verilator, SAIF of all nets", "kyupy WaveSim"
@@ -48,23 +49,27 @@ class Row:
 
 
 def rates(
-    work: Callable[[], object], operations: int, clock: Callable[[], float] | None = None
+    work: Callable[[], object],
+    operations: int,
+    clock: Callable[[], float] | None = None,
+    repeats: int = REPEATS,
 ) -> tuple[float, ...]:
-    """Operations per second of every repetition, by `clock` (default: processor time)."""
+    """Operations per second of every repetition, by `clock` (default: processor time, of commands
+    too). A repetition does its work again until it has taken long enough to be told apart."""
     now, found = clock or _processor_s, []
-    for _ in range(REPEATS):
-        started = now()
-        work()
-        found.append(operations / max(now() - started, 1e-9))
+    for _ in range(repeats):
+        started, times = now(), 0
+        while not times or now() - started < LEAST_S:
+            work()
+            times += 1
+        found.append(times * operations / (now() - started))
     return tuple(found)
 
 
 def _processor_s() -> float:
     """Of this process and those that it has waited for."""
     spent = os.times()
-    return max(time.process_time(), spent.user + spent.system) + (
-        spent.children_user + spent.children_system
-    )
+    return time.process_time() + spent.children_user + spent.children_system
 
 
 def of_icarus(simulator: Simulator, delays: str, draw: Draw) -> Iterator[Row]:

@@ -7,13 +7,16 @@ its registers and accumulators run as in an array, its nets carry no array's wir
 from __future__ import annotations
 
 import resource
+import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from flows.activity import Simulator
+from flows.bench_rivals import rates
 from flows.circuit import Circuit
 from flows.delays import Delays
 from flows.engine import Engine
@@ -23,6 +26,7 @@ from flows.waveform import Plan
 from hw.rtl.spec import MacSpec
 
 STREAMS = 512
+REPEATS = 3
 WARMUP = 8
 
 
@@ -107,20 +111,19 @@ def words(spec: MacSpec, netlist: Netlist, mac: Netlist, seed: int) -> dict[str,
 def sizes(simulator: Simulator, spec: MacSpec, sides: tuple[int, ...], seed: int) -> Iterator[Size]:
     """Every grid in turn, simulated with delays; from words in memory to counts."""
     for side in sides:
-        netlist = tiled(simulator.netlist, side)
-        circuit = Circuit.of(netlist, simulator.library)
-        delays = copied(simulator.delays, simulator.circuit, circuit)
-        plans: dict[frozenset[tuple[int, int]], Plan] = {}
+        yield _size(simulator, spec, side, seed)
 
-        def prepare(static, plans=plans, circuit=circuit, delays=delays):  # type: ignore[no-untyped-def]
-            return plans.setdefault(frozenset(static.items()), Plan.of(circuit, delays, static))
 
-        engine = Engine(circuit, prepare)
-        made = words(spec, netlist, simulator.netlist, seed)
-        ports = [(netlist.inputs[port], values) for port, values in made.items()]
-        engine.run(ports, (), WARMUP, 1)  # lays out
-        started = time.process_time()
-        engine.run(ports, (), WARMUP, 1)
-        seconds = time.process_time() - started
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        yield Size(side, len(netlist.instances), STREAMS * CYCLES, seconds, peak)
+def _size(simulator: Simulator, spec: MacSpec, side: int, seed: int) -> Size:
+    netlist = tiled(simulator.netlist, side)
+    circuit = Circuit.of(netlist, simulator.library)
+    delays = copied(simulator.delays, simulator.circuit, circuit)
+    engine = Engine(circuit, partial(Plan.of, circuit, delays))
+    made = words(spec, netlist, simulator.netlist, seed)
+    ports = [(netlist.inputs[port], values) for port, values in made.items()]
+    work = partial(engine.run, ports, (), WARMUP, 1)
+    work()  # lays out
+    vectors = STREAMS * CYCLES
+    found = statistics.median(rates(work, vectors, time.process_time, REPEATS))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return Size(side, len(netlist.instances), vectors, vectors / found, peak)

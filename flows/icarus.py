@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from flows import replay
 from flows.circuit import Circuit, Gate
 from flows.delays import Delays, GateDelay
 from flows.functional import Bits
@@ -68,17 +69,11 @@ def _module(
     width = len(circuit.data_inputs)
     yield f"`timescale 1ps/1ps\nmodule replay;\nreg clk; reg [0:{width - 1}] x;"
     yield f"reg [0:{width - 1}] memory [0:{cycles - 1}]; integer i;"
-    yield f"wire n0 = 0; wire n1 = 1; {' '.join(f'wire n{n};' for n in _nets(circuit))}"
+    yield replay.declarations(circuit)
     for k, net in enumerate(circuit.data_inputs):
         yield f"assign {_pair(delays.sources[net])} n{net} = x[{k}];"
-    yield from clock_lines(circuit)
-    for i, ff in enumerate(circuit.flipflops):
-        names = {pin: f"n{net}" for pin, net in ff.inputs.items()}
-        names |= dict(zip(ff.state, (f"q{i}", f"~q{i}"), strict=True))
-        yield f"reg q{i}; initial q{i} = 0;"
-        yield f"always @(posedge n{ff.clock}) q{i} <= {ff.next_state.expression(names)};"
-        for net, inverted, _ in ff.outputs:
-            yield f"assign {_pair(delays.sources[net])} n{net} = {'~' * inverted}q{i};"
+    yield from replay.clocks(circuit)
+    yield from replay.registers(circuit, lambda net: _pair(delays.sources[net]))
     for i, (gate, delay) in enumerate(zip(circuit.gates, delays.gates, strict=True)):
         yield from [_plain(gate, delay)] if plain else _gate(i, gate, delay)
     stimulus = folder / "replay.txt"
@@ -90,35 +85,14 @@ def _module(
     yield f"#{period // 2} clk = 0; #{period - period // 2 - 1} $finish; end\nendmodule"
 
 
-def _nets(circuit: Circuit) -> list[int]:
-    gates = [gate.output for gate in circuit.gates]
-    return [*circuit.sources, *circuit.clocks, *gates]
-
-
 def _pair(delay: tuple[int, int]) -> str:
     return f"#({UNIT * delay[0]},{UNIT * delay[1]})"
 
 
-def clock_lines(circuit: Circuit) -> Iterator[str]:
-    """The clock tree behind `clk`, with a latch in each clock gate."""
-    for net, clock in circuit.clocks.items():
-        if clock.parent is None:
-            yield f"assign n{net} = clk;"
-        elif clock.enables:
-            enable = " | ".join(f"n{e}" for e in clock.enables)
-            yield f"reg l{net}; always @* if (!n{clock.parent}) l{net} = {enable};"
-            yield f"assign n{net} = n{clock.parent} & l{net};"
-        else:
-            sign = "~" * (clock.inverted != circuit.clocks[clock.parent].inverted)
-            yield f"assign n{net} = {sign}n{clock.parent};"
-
-
 def _plain(gate: Gate, delay: GateDelay) -> str:
-    names = {p: f"n{n}" for p, n in zip(gate.function.inputs, gate.inputs, strict=True)}
     mean = round(sum(delay.inputs) / max(1, len(delay.inputs)))
     edges = (mean + delay.rise, mean + delay.fall)
-    late = _pair(edges) if any(edges) else ""
-    return f"assign {late} n{gate.output} = {gate.function.expression(names)};"
+    return replay.gate(gate, _pair(edges) if any(edges) else "")
 
 
 def _gate(i: int, gate: Gate, delay: GateDelay) -> Iterator[str]:

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from flows import replay
 from flows.circuit import Circuit
 from flows.console import FlowError
 from flows.functional import Bits
-from flows.icarus import clock_lines
 
 SAIF = "replay.saif"
 # The wheel's makefile lacks the flag of gcc's precompiled headers.
@@ -123,24 +123,15 @@ def run(folder: Path, *options: str) -> None:
 
 
 def _module(circuit: Circuit, chunks: int, start: int) -> Iterator[str]:
-    nets = [*circuit.sources, *circuit.clocks, *(gate.output for gate in circuit.gates)]
     ports = "".join(f", input [31:0] next{i}" for i in range(chunks))
     yield f"module replay(input clk{ports});"
     yield f"reg [{32 * chunks - 1}:0] x = {32 * chunks}'h{start:x};"
     following = ", ".join(f"next{i}" for i in reversed(range(chunks)))
     yield f"always @(posedge clk) x <= {{{following}}};"
-    yield f"wire n0 = 0; wire n1 = 1; {' '.join(f'wire n{net};' for net in nets)}"
+    yield replay.declarations(circuit)
     for i, net in enumerate(circuit.data_inputs):
         yield f"assign n{net} = x[{i}];"
-    yield from clock_lines(circuit)
-    for i, ff in enumerate(circuit.flipflops):
-        names = {pin: f"n{net}" for pin, net in ff.inputs.items()}
-        names |= dict(zip(ff.state, (f"q{i}", f"~q{i}"), strict=True))
-        yield f"reg q{i}; initial q{i} = 0;"
-        yield f"always @(posedge n{ff.clock}) q{i} <= {ff.next_state.expression(names)};"
-        for net, inverted, _ in ff.outputs:
-            yield f"assign n{net} = {'~' * inverted}q{i};"
-    for gate in circuit.gates:
-        names = {p: f"n{n}" for p, n in zip(gate.function.inputs, gate.inputs, strict=True)}
-        yield f"assign n{gate.output} = {gate.function.expression(names)};"
+    yield from replay.clocks(circuit)
+    yield from replay.registers(circuit)
+    yield from map(replay.gate, circuit.gates)
     yield "endmodule\n"

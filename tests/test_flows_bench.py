@@ -9,6 +9,7 @@ import pytest
 from flows import bench_scale, kernel
 from flows.activity import Simulator
 from flows.bench import Row, page
+from flows.bench_scale import Size
 from flows.circuit import Circuit
 from flows.engine import Engine
 from flows.library import Library
@@ -19,7 +20,7 @@ from hw.rtl.spec import MacSpec
 from hw.rtl.verilog import write
 
 NETLIST = SimpleNamespace(instances=range(7))
-BENCH = SimpleNamespace(netlist=NETLIST, vectors=2048, seed=3, peak_mib=lambda _: 1.5)
+BENCH = SimpleNamespace(netlist=NETLIST, vectors=2048, seed=3, steps=70_000, peak_mib=lambda _: 1.5)
 
 
 def test_ratios_are_of_medians_and_goals_that_are_missed_are_told():
@@ -34,6 +35,19 @@ def test_ratios_are_of_medians_and_goals_that_are_missed_are_told():
     assert "500 times Icarus, plain gates (nldm): 100 times." in text
     assert "15 times kyupy WaveSim (nldm): not measured" in text
     assert "20,000 times Icarus" not in text  # reached
+    assert "would move 2 TB/s" in text  # 20 x 100,000 operations of 70,000 steps, 30 x 3/8 bytes
+
+
+@pytest.mark.parametrize(("dearest", "said"), [(1.29, False), (1.31, True)])
+def test_cost_that_grows_faster_than_the_circuit_is_told(dearest, said):
+    sizes = [
+        Size(1, 1000, 2048, seconds=2.048e-3, peak_mib=1.0),  # 1 ns
+        Size(2, 600_000, 2048, seconds=1.2288 * dearest, peak_mib=2.0),
+    ]
+    text = page(BENCH, [Row("quanos", "nldm", (1e5,))], sizes)
+    assert f"costs {dearest:.2f} times one of the cheapest" in text
+    assert ("Cost linear in cells" in text) == said
+    assert "Cost beyond" not in text
 
 
 @pytest.mark.skipif(not kernel.available(), reason="no C compiler is installed")
