@@ -33,6 +33,7 @@ from flows.settled import Settled
 from flows.stimulus import Round
 from flows.timing import Conditions
 from flows.waveform import Plan, Words
+from hw.command import Parser
 
 Counts = NDArray[np.int64]
 Inputs = Mapping[int, Bits] | Mapping[str, Codes]
@@ -269,7 +270,7 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m flows.activity", description=__doc__)
+    parser = Parser("python -m flows.activity", __doc__)
     add = parser.add_argument
     add("netlist", type=Path, metavar="NETLIST.json")
     add("--liberty", type=Path, help="its library (default: the shipped one)")
@@ -285,7 +286,7 @@ def _arguments() -> argparse.Namespace:
     add("--threads", type=int, default=1, metavar="N", help="the counts are the same")
     add("--clock-ps", type=float, default=2000.0, help="period that SAIF's times are written for")
     add("--out", type=Path, required=True, metavar="FILE.saif")
-    add("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_json()
     return parser.parse_args()
 
 

@@ -27,6 +27,7 @@ from flows.netlist import Netlist
 from flows.power import PowerModel
 from flows.supply import LAW, NOMINAL_V
 from flows.table import EnergyTable
+from hw.command import Parser
 from hw.rtl.spec import ArraySpec
 
 WARMUP = 64  # cycles: the first tiles have reached the last element
@@ -178,6 +179,14 @@ def main() -> int:
     arguments = _arguments()
     table = EnergyTable.load(arguments.table)
     found = specs(arguments.synth)
+    if arguments.plan:
+        from flows.planning import arrays_plan
+
+        operations = STREAMS * (WARMUP + CYCLES)
+        writes = [path for path in (arguments.out, arguments.page) if path]
+        plan = arrays_plan(found, arguments.synth, arguments.bits, operations, writes)
+        plan.give(as_json=arguments.json)
+        return 0
     rows: list[Row] = []
     for spec in console.track(found, "arrays", label=lambda s: s.name):
         given = (arguments.bits, arguments.stimulus, arguments.seed, table)
@@ -211,7 +220,7 @@ def _line(row: Row) -> str:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m flows.array_energy", description=__doc__)
+    parser = Parser("python -m flows.array_energy", __doc__)
     add = parser.add_argument
     add("--synth", type=Path, required=True, metavar="DIR", help="mapped arrays and their specs")
     add("--bits", type=int, nargs="+", default=[16, 8, 4], metavar="K")
@@ -220,7 +229,8 @@ def _arguments() -> argparse.Namespace:
     add("--table", type=Path, metavar="FILE", help="energy table (default: the shipped one)")
     add("--out", type=Path, metavar="FILE.json")
     add("--page", type=Path, metavar="FILE.md")
-    add("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_plan()
+    parser.add_json()
     return parser.parse_args()
 
 

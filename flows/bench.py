@@ -14,6 +14,7 @@ import platform
 import time
 import tracemalloc
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from flows.library import Library
 from flows.netlist import Netlist
 from flows.stimulus import BATCHES, Codes, mac_words, rounds, spread
 from flows.waveform import Plan
+from hw.command import Parser
 from hw.rtl.spec import MacSpec
 
 WARMUP = 8
@@ -281,7 +283,10 @@ def main() -> int:
         for size in console.track(found, "scale", label=lambda s: f"{s.cells} cells"):
             sizes.append(size)
             _write(arguments.out, page(bench, rows, sizes))  # a run that is cut off keeps these
-    if arguments.out is None:
+    if arguments.json:
+        lists = {"rows": [asdict(r) for r in rows], "sizes": [asdict(size) for size in sizes]}
+        console.print_json({"out": str(arguments.out or ""), **lists})
+    elif arguments.out is None:
         print(page(bench, rows, sizes), end="")
     return 0
 
@@ -292,13 +297,14 @@ def _write(out: Path | None, text: str) -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m flows.bench", description=__doc__)
+    parser = Parser("python -m flows.bench", __doc__)
     add = parser.add_argument
     add("netlist", type=Path, metavar="NETLIST.json", help="the conventional 16-bit MAC")
     add("--scale", type=Path, metavar="NETLIST.json", help="the DVAFS MAC, for cost by size")
     add("--out", type=Path, metavar="FILE.md", help="default: standard output")
     add("--vectors", type=int, default=65_536, metavar="N")
     add("--seed", type=int, default=0, metavar="S")
+    parser.add_json()
     return parser.parse_args()
 
 

@@ -9,7 +9,6 @@ energies and longest paths to within 1 % of the full library's.
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
@@ -23,6 +22,7 @@ from flows.console import FlowError
 from flows.liberty_write import to_liberty
 from flows.library import Arc, Cell, InternalPower, Library
 from flows.lut import Lut
+from hw.command import Parser
 
 CELLS = (
     *("INV_X1", "INV_X2", "INV_X4", "BUF_X1", "BUF_X2", "BUF_X4"),
@@ -148,9 +148,10 @@ def _over(tables: list[Lut | None], reduce: Callable[..., Any]) -> Lut | None:
 
 def main() -> int:
     """Write the compact library from the full one."""
-    parser = argparse.ArgumentParser(prog="python -m flows.compact", description=__doc__)
+    parser = Parser("python -m flows.compact", __doc__)
     parser.add_argument("full", type=Path, metavar="FULL.lib", help="the full library (.lib, .gz)")
     parser.add_argument("--out", type=Path, required=True, help="the Liberty file to write")
+    parser.add_json()
     arguments = parser.parse_args()
     full = Library.load(arguments.full)
     small = compact(full)
@@ -162,6 +163,9 @@ def main() -> int:
     )
     console.write_text(arguments.out, to_liberty(small, comment))
     size = arguments.out.stat().st_size
+    if arguments.json:
+        console.print_json({"out": str(arguments.out), "cells": len(small.cells), "bytes": size})
+        return 0
     print(f"{arguments.out}: {len(small.cells)} cells, {size / 1000:.0f} kB")
     return 0
 

@@ -9,7 +9,6 @@ decided, 2 bad input.
 
 from __future__ import annotations
 
-import argparse
 import re
 import subprocess
 import tempfile
@@ -20,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from flows import console, yosys
+from hw.command import Parser
 from hw.rtl.properties import BAD, emit_properties
 from hw.rtl.spec import ArraySpec
 
@@ -122,13 +122,13 @@ def table(bounds: list[Bound]) -> str:
 
 def main() -> int:
     """Prove the array's control; status 1 where a property fails."""
-    parser = argparse.ArgumentParser(prog="python -m flows.control", description=__doc__)
+    parser = Parser("python -m flows.control", __doc__)
     parser.add_argument("--deeper", type=int, default=0, metavar="N", help="cycles more than usual")
     parser.add_argument(
         "--limit", type=float, default=120.0, metavar="S", help="seconds a property"
     )
     parser.add_argument("--workers", type=int, default=2, help="arrays at a time (default: 2)")
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_json()
     arguments = parser.parse_args()
     if not arguments.limit > 0 or arguments.workers < 1 or arguments.deeper < 0:
         parser.error("--limit and --workers must be positive, --deeper not negative")

@@ -28,6 +28,7 @@ from flows.cut import PASSES, cut_design, cut_netlist, register_names
 from flows.engines import DIFFERENT, ENGINES, EQUAL, UNDECIDED
 from flows.library import Library
 from flows.netlist import Netlist
+from hw.command import Parser
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +145,7 @@ def table(proofs: list[Proof]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m flows.equivalence", description=__doc__)
+    parser = Parser("python -m flows.equivalence", __doc__)
     parser.add_argument("sources", nargs="*", type=Path, metavar="DESIGN.v")
     parser.add_argument("--netlist", type=Path, help="NAME.netlist.json of the design NAME")
     parser.add_argument("--rtl", type=Path, metavar="DIR", help="prove every design in DIR")
@@ -154,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--engine", choices=list(ENGINES), default="sweep")
     parser.add_argument("--limit", type=float, default=120.0, metavar="S", help="seconds a proof")
     parser.add_argument("--workers", type=int, default=2, help="proofs at a time (default: 2)")
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_json()
     return parser
 
 

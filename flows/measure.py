@@ -42,6 +42,8 @@ from flows.synth import Synthesis, synthesize
 from flows.synth_script import Options
 from flows.table import SCHEMES, EnergyRow, EnergyTable, TableHeader
 from flows.timing import Conditions, critical_path_ps
+from hw.command import Parser
+from hw.plan import Plan
 from hw.rtl.spec import MacSpec
 
 CLOCK_STEP_PS = 10.0
@@ -154,8 +156,7 @@ def make_table(
     for point in chosen:
         if point.stimulus in settings.files:
             check_operands(point.mode, operands_of(settings.files[point.stimulus]).codes)
-    baselines = [MacSpec(scheme=s) for s in SCHEMES]
-    specs = {spec.name: spec for spec in (*baselines, *(p.spec for p in chosen))}
+    baselines, specs = _specs(chosen)
     designs = _designs(list(specs.values()), settings, rtl)
     paths = [settings.synth / f"{s.name}.netlist.json" for s in baselines]
     settings = replace(settings, clock_ps=clock_period_ps(paths, settings))
@@ -169,6 +170,30 @@ def make_table(
     return EnergyTable(_header(settings, used), tuple(rows))
 
 
+def _specs(chosen: Sequence[Point]) -> tuple[list[MacSpec], dict[str, MacSpec]]:
+    """The 16-bit MACs, which the clock comes from, and every circuit by its name."""
+    baselines = [MacSpec(scheme=s) for s in SCHEMES]
+    return baselines, {spec.name: spec for spec in (*baselines, *(p.spec for p in chosen))}
+
+
+def _plan(
+    chosen: Sequence[Point], settings: Settings, kept: Path, arguments: argparse.Namespace
+) -> Plan:
+    """What `make_table` would do; without the 16-bit MACs' netlists no clock is known yet."""
+    from flows.planning import found_designs, measure_plan
+
+    baselines, specs = _specs(chosen)
+    sources = {name: arguments.rtl / f"{name}.v" for name in specs}
+    designs = found_designs(sources, settings)
+    names = [name for name in specs if name not in designs]
+    if all(spec.name in designs for spec in baselines):
+        paths = [settings.synth / f"{s.name}.netlist.json" for s in baselines]
+        settings = replace(settings, clock_ps=clock_period_ps(paths, settings))
+    else:
+        designs = {}
+    return measure_plan(chosen, settings, designs, names, kept, arguments.out, arguments.workers)
+
+
 def main() -> int:
     """Measure the points that the arguments name and write the energy table."""
     arguments = _arguments()
@@ -179,6 +204,9 @@ def main() -> int:
     chosen = points(arguments.schemes, pairs, names, operands)
     settings = _settings(arguments, files)
     kept = arguments.out.with_name(f"{arguments.out.name}.points")
+    if arguments.plan:
+        _plan(chosen, settings, kept, arguments).give(as_json=arguments.json)
+        return 0
     table = make_table(
         chosen, settings, arguments.rtl, kept, arguments.workers, arguments.scheduler
     )
@@ -230,7 +258,7 @@ def _settings(arguments: argparse.Namespace, files: dict[str, Path]) -> Settings
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m flows.measure", description=__doc__)
+    parser = Parser("python -m flows.measure", __doc__)
     add = parser.add_argument
     add("--schemes", nargs="+", default=list(SCHEMES), metavar="NAME", help=", ".join(SCHEMES))
     add(
@@ -262,7 +290,8 @@ def _arguments() -> argparse.Namespace:
     add("--workers", type=int, default=min(2, os.cpu_count() or 1), metavar="N")
     add("--scheduler", metavar="ADDRESS", help="a Dask cluster's, instead of local workers")
     add("--out", type=Path, default=Path("build/energy_table.json"), metavar="FILE")
-    add("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_plan()
+    parser.add_json()
     return parser.parse_args()
 
 

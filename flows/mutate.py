@@ -21,6 +21,7 @@ from pathlib import Path
 from flows import console, yosys
 from flows.console import FlowError, write_text
 from flows.mutant_proof import Proof, prove
+from hw.command import Parser
 from hw.rtl.spec import MacSpec
 from hw.rtl.verilog import read_spec
 from hw.tb import harness
@@ -81,8 +82,8 @@ def _mutant(number: int, line: str) -> Mutant:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m flows.mutate", description=__doc__)
+def _parser() -> Parser:
+    parser = Parser("python -m flows.mutate", __doc__)
     parser.add_argument("--rtl", type=Path, default=Path("build/rtl"), help="specs (build/rtl)")
     parser.add_argument(
         "--synth", type=Path, default=Path("build/synth"), help="netlists (build/synth)"
@@ -95,6 +96,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--vectors", type=int, default=5000, help="as hw.tb.harness has it (5000)")
     parser.add_argument("--seed", type=int, default=1, help="of mutations and operands (1)")
     parser.add_argument("--out", type=Path, default=Path("build/mutants"), help="(build/mutants)")
+    parser.add_plan()
+    parser.add_json()
     return parser
 
 
@@ -157,15 +160,25 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.count < 1 or arguments.vectors < 1 or arguments.seed < 0:
         parser.error("--count and --vectors must be at least 1 and --seed at least 0")
-    passed = True
+    if arguments.plan:
+        from flows.planning import mutate_plan
+
+        places = arguments.rtl, arguments.synth, arguments.out
+        plan = mutate_plan(arguments.designs, *places, arguments.count, arguments.vectors)
+        plan.give(as_json=arguments.json)
+        return 0
+    passed, results = True, []
     for name in arguments.designs:
         path = arguments.rtl / f"{name}.spec.json"
         if not path.exists():
             raise FlowError(f"{path} is missing; write it with python -m hw.rtl.verilog --all.")
         result = campaign(read_spec(path), arguments)
         write_text(arguments.out / f"{name}.mutants.json", json.dumps(asdict(result), indent=1))
-        print(result.report())
+        print(result.report(), file=sys.stderr if arguments.json else sys.stdout)
+        results.append(asdict(result) | {"passed": result.passed})
         passed &= result.passed
+    if arguments.json:
+        console.print_json({"campaigns": results})
     if not passed:
         print("error: the bench does not tell enough mutants from the circuit.", file=sys.stderr)
     return 0 if passed else 1

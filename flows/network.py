@@ -24,6 +24,7 @@ from flows.measure import make_table
 from flows.measure_point import Settings
 from flows.points import SIGNED, UNEQUAL_STIMULUS, Point
 from flows.table import SCHEMES, EnergyTable
+from hw.command import Parser
 from hw.rtl.layers import Layer, read_layers
 
 ORDERS = ("stationary", "dot")
@@ -102,9 +103,9 @@ def text(layers: Sequence[Layer], table: EnergyTable, schemes: Sequence[str]) ->
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.network",
-        description=__doc__,
+    parser = Parser(
+        "python -m flows.network",
+        __doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -119,7 +120,7 @@ def _arguments() -> argparse.Namespace:
     add("--workers", type=int, default=2, metavar="N")
     add("--scheduler", metavar="ADDRESS", help="a Dask cluster's, instead of local workers")
     add("--out", type=Path, default=Path("build/network_table.json"), metavar="FILE")
-    add("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_json()
     return parser.parse_args()
 
 

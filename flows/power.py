@@ -15,7 +15,6 @@ the square of the supply, leakage power too.
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from flows.library import Library
 from flows.netlist import CONSTANTS, Netlist
 from flows.saif import Activity, read_saif
 from flows.timing import Conditions, analyse, clock_nets, clock_slews
+from hw.command import Parser
 
 Floats = NDArray[np.float64]
 W_PER_FJ_PS = 1e-3  # fJ / ps in W
@@ -190,7 +190,7 @@ def power(
 
 def main() -> int:
     """Price a netlist's activity; print watts by part."""
-    parser = argparse.ArgumentParser(prog="python -m flows.power", description=__doc__)
+    parser = Parser("python -m flows.power", __doc__)
     parser.add_argument("netlist", type=Path, metavar="NETLIST.json")
     parser.add_argument("--saif", type=Path, required=True, help="activity of every net")
     parser.add_argument("--liberty", type=Path, help="its library (default: the shipped one)")
@@ -199,7 +199,7 @@ def main() -> int:
     parser.add_argument("--vdd", type=float, metavar="V", help="supply (default: the library's)")
     parser.add_argument("--port-ff", type=float, default=Conditions.port_ff)
     parser.add_argument("--wire-scale", type=float, default=Conditions.wire_scale)
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_json()
     arguments = parser.parse_args()
     if not arguments.clock_ps > 0 or (arguments.vdd is not None and not arguments.vdd > 0):
         raise FlowError("--clock-ps and --vdd must be more than 0.")

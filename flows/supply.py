@@ -13,14 +13,14 @@ as the uncertainty. Nothing below 0.95 V is covered by any corner.
 
 from __future__ import annotations
 
-import argparse
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from flows import console
 from flows.console import FlowError
 from flows.library import EDGES, Library
+from hw.command import Parser
 
 NOMINAL_V = 1.0  # the paper's supply
 LOWEST_V = 0.8  # the end of its range
@@ -170,11 +170,12 @@ def _corner(law: SupplyLaw, corner: Library, typical: Library, shift: float) -> 
 
 def main() -> int:
     """Fit the delay law to three corners and print it."""
-    parser = argparse.ArgumentParser(prog="python -m flows.supply", description=__doc__)
+    parser = Parser("python -m flows.supply", __doc__)
     for name in ("slow", "typical", "fast"):
         parser.add_argument(name, type=Path, metavar=f"{name.upper()}.lib")
     parser.add_argument("--vt", type=float, default=LAW.vt_v, help="threshold in V")
     parser.add_argument("--alpha", type=float, default=LAW.alpha)
+    parser.add_json()
     arguments = parser.parse_args()
     law = SupplyLaw(vt_v=arguments.vt, alpha=arguments.alpha)
     fit = fit_corners(
@@ -183,6 +184,10 @@ def main() -> int:
         Library.load(arguments.fast),
         law,
     )
+    if arguments.json:
+        ratio = law.delay_ratio(0.8, 1.0)
+        console.print_json(asdict(law) | asdict(fit) | {"error": fit.error, "delay_at_0.8": ratio})
+        return 0
     print(
         f"Vt {law.vt_v:g} V, alpha {law.alpha:g}: threshold shift of the corners {fit.shift_v:g} V"
     )

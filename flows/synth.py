@@ -30,6 +30,7 @@ from flows.netlist import Netlist
 from flows.netlist_write import tidy, to_json, to_verilog
 from flows.synth_script import Options, check_log, script
 from flows.timing import critical_path_ps
+from hw.command import Parser
 
 FLOW = 4  # counts up when the script below gives other netlists
 
@@ -77,6 +78,14 @@ def synthesize(
     write_text(out / f"{top}.netlist.v", to_verilog(netlist))
     write_text(report, json.dumps(asdict(result), indent=1) + "\n")
     return result
+
+
+def synthesized(
+    sources: Sequence[Path], top: str, out: Path, library: Library, options: Options
+) -> Synthesis | None:
+    """What `synthesize` left in `out` from the same inputs; None where it would have to work."""
+    inputs = _hash_inputs(list(sources), top, library, options)
+    return _kept(out / f"{top}.synth.json", inputs)
 
 
 def _hash_inputs(sources: list[Path], top: str, library: Library, options: Options) -> str:
@@ -199,8 +208,8 @@ def synthesize_all(
             pool.shutdown(cancel_futures=True)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m flows.synth", description=__doc__)
+def _parser() -> Parser:
+    parser = Parser("python -m flows.synth", __doc__)
     parser.add_argument("sources", nargs="*", type=Path, metavar="DESIGN.v")
     parser.add_argument("--top", help="name of the top module")
     parser.add_argument(
@@ -227,7 +236,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dont-use", action="append", default=[], metavar="CELL")
     parser.add_argument("--page", type=Path, metavar="FILE.md", help="write the table as Markdown")
     parser.add_argument("--workers", type=int, default=2, help="designs at a time (default: 2)")
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_plan()
+    parser.add_json()
     return parser
 
 
@@ -251,6 +261,12 @@ def main() -> int:
     library = Library.load(arguments.liberty)
     jobs = [job for folder in arguments.rtl for job in jobs_in(folder)]
     jobs = jobs or [Job.of(arguments.top, arguments.sources)]
+    if arguments.plan:
+        from flows.planning import synth_plan
+
+        how = {"clock_gating": arguments.clockgate, "workers": arguments.workers}
+        synth_plan(jobs, arguments.out, library, options, **how).give(as_json=arguments.json)
+        return 0
     results = list(
         console.track(
             synthesize_all(

@@ -28,6 +28,7 @@ import numpy as np
 from flows import console
 from flows.console import FlowError
 from flows.table import SCHEMES, SUPPLIES, EnergyRow, EnergyTable
+from hw.command import Parser
 
 FORMATS = ("accelergy", "zigzag", "qtools")
 SIDE = 8  # rows and columns of the array that ZigZag gets
@@ -205,16 +206,16 @@ def export(table: EnergyTable, formats: Iterable[str], supply: str, out: Path) -
 
 def main() -> int | None:
     """The command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.table_export",
-        description=__doc__,
+    parser = Parser(
+        "python -m flows.table_export",
+        __doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("table", nargs="?", help="energy table (default: the one that ships)")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
     parser.add_argument("--supply", choices=SUPPLIES, default="nominal", help="for zigzag, qtools")
     parser.add_argument("--out", type=Path, default=Path("build/table_export"))
-    parser.add_argument("--json", action="store_true", help="one JSON object, nothing else")
+    parser.add_json()
     args = parser.parse_args()
     files = export(EnergyTable.load(args.table), args.formats, args.supply, args.out)
     if args.json:

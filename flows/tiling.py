@@ -8,7 +8,6 @@ convolution is a product a group.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from flows import console
 from flows.console import FlowError
+from hw.command import Parser
 from hw.rtl.layers import Layer, read_layers
 from hw.rtl.spec import SCHEMES, ArraySpec
 
@@ -114,7 +114,7 @@ def _line(p: Placement) -> str:
 
 def main() -> int | None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m flows.tiling", description=__doc__)
+    parser = Parser("python -m flows.tiling", __doc__)
     parser.add_argument("layers", type=Path, help="folder of layer operands (quanos export)")
     parser.add_argument("--schemes", nargs="+", default=list(SCHEMES), choices=SCHEMES)
     parser.add_argument("--rows", type=int, default=8, help="rows of the array (8)")
@@ -122,7 +122,7 @@ def main() -> int | None:
     parser.add_argument("--k-max", type=int, default=4608, help="longest sum (4608)")
     parser.add_argument("--depth", type=int, default=64, help="rows of sums it keeps (64)")
     parser.add_argument("--out", type=Path, help="file to write the placements to, as JSON")
-    parser.add_argument("--json", action="store_true", help="one JSON object, nothing else")
+    parser.add_json()
     args = parser.parse_args()
     layers = read_layers(args.layers)
     placements = [

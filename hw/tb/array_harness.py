@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from hw.command import Parser, aside, print_json
 from hw.rtl.spec import ArraySpec
 from hw.rtl.verilog import write
 from hw.tb import simulator
@@ -152,7 +153,7 @@ def table(outcomes: Sequence[ArrayOutcome]) -> str:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Options of the command."""
-    parser = argparse.ArgumentParser(prog="python -m hw.tb.array_harness", description=__doc__)
+    parser = Parser("python -m hw.tb.array_harness", __doc__)
     parser.add_argument("--arrays", type=Path, help="folder of arrays (default: written anew)")
     parser.add_argument(
         "--netlists", type=Path, metavar="DIR", help="test the netlists that flows.synth wrote here"
@@ -160,6 +161,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--build", type=Path, default=Path("build/sim"), help="builds (build/sim)")
     parser.add_argument("--seed", type=int, default=1, help="of the random products (1)")
     parser.add_argument("--waves", action="store_true", help="keep a dump of every array")
+    parser.add_json()
     args = parser.parse_args(arguments)
     if args.seed < 0:
         raise ValueError("--seed must be at least 0.")
@@ -181,7 +183,7 @@ def main(arguments: list[str] | None = None) -> int:
         args = parse(arguments)
         simulator.prepare()
         arrays = find_arrays(args.arrays or written(args.build), args.netlists)
-        with simulator.locked(args.build):
+        with simulator.locked(args.build), aside(as_json=args.json):
             outcomes = run(arrays, args.build, args.seed, args.waves)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -189,9 +191,15 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted.", file=sys.stderr)
         os._exit(130)  # without waiting for the simulators, which the same key has ended
-    print(table(outcomes))
-    print(f"{'netlists' if args.netlists else 'RTL'}, seed {args.seed}")
-    return report(coverage(arrays, outcomes), outcomes)
+    kind = "netlists" if args.netlists else "RTL"
+    with aside(as_json=args.json):
+        print(table(outcomes))
+        print(f"{kind}, seed {args.seed}")
+        status = report(coverage(arrays, outcomes), outcomes)
+    if args.json:
+        rows = [asdict(outcome) for outcome in outcomes]
+        print_json({"circuits": kind, "seed": args.seed, "passed": not status, "arrays": rows})
+    return status
 
 
 def report(found: Sequence[Cross], outcomes: Sequence[ArrayOutcome]) -> int:

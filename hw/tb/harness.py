@@ -21,9 +21,11 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+from hw.command import Parser, aside, print_json
+from hw.plan import Plan
 from hw.rtl.spec import SCHEMES, MacSpec
 from hw.rtl.verilog import default_specs, read_spec, write
-from hw.tb import coverage_grid, simulator
+from hw.tb import coverage_grid, forecast, simulator
 from hw.tb.coverage_grid import Summary
 from hw.tb.drivers import Files
 from hw.tb.wrapper import bench
@@ -239,7 +241,7 @@ def table(outcomes: Sequence[Outcome], seconds: float) -> str:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Options of the command."""
-    parser = argparse.ArgumentParser(prog="python -m hw.tb.harness", description=__doc__)
+    parser = Parser("python -m hw.tb.harness", __doc__)
     parser.add_argument("--rtl", type=Path, default=Path("build/rtl"), help="Verilog (build/rtl)")
     parser.add_argument(
         "--netlists", type=Path, metavar="DIR", help="test the netlists that flows.synth wrote here"
@@ -253,6 +255,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=1, help="of the random operands (1)")
     parser.add_argument("--waves", action="store_true", help="keep a dump.vcd of every design")
+    parser.add_plan()
+    parser.add_json()
     args = parser.parse_args(arguments)
     if unknown := [s for s in args.schemes if s not in SCHEMES]:
         raise ValueError(f"unknown scheme {unknown[0]!r}; choose from {', '.join(SCHEMES)}.")
@@ -261,16 +265,29 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return args
 
 
+def planned(args: argparse.Namespace) -> Plan:
+    """What the options ask for; specs that are not written yet are the default ones."""
+    if args.rtl.exists():
+        specs = [design.spec for design in find_designs(args.rtl, args.schemes, args.netlists)]
+    else:
+        specs = [spec for spec in default_specs() if spec.scheme in args.schemes]
+    return forecast.plan(specs, args.build, args.vectors, args.seed, JOBS)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
     began = time.perf_counter()
     try:
         args = parse(arguments)
+        if args.plan:
+            planned(args).give(as_json=args.json)
+            return 0
         simulator.prepare()
-        outcomes = run(
-            find_designs(args.rtl, args.schemes, args.netlists), args.build,
-            vectors=args.vectors, seed=args.seed, waves=args.waves,
-        )  # fmt: skip
+        with aside(as_json=args.json):
+            outcomes = run(
+                find_designs(args.rtl, args.schemes, args.netlists), args.build,
+                vectors=args.vectors, seed=args.seed, waves=args.waves,
+            )  # fmt: skip
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -278,8 +295,13 @@ def main(arguments: list[str] | None = None) -> int:
         print("interrupted.", file=sys.stderr)
         os._exit(130)  # without waiting for the simulators, which the same key has ended
     seconds = time.perf_counter() - began
-    print(table(outcomes, seconds))
-    print(f"{'netlists' if args.netlists else 'RTL'}, seed {args.seed}, {seconds:.0f} s in all")
+    kind = "netlists" if args.netlists else "RTL"
+    if args.json:
+        rows = [asdict(outcome) | {"passed": not outcome.errors} for outcome in outcomes]
+        print_json({"circuits": kind, "seed": args.seed, "seconds": seconds, "designs": rows})
+    else:
+        print(table(outcomes, seconds))
+        print(f"{kind}, seed {args.seed}, {seconds:.0f} s in all")
     errors = [error for outcome in outcomes for error in outcome.errors]
     for error in errors:
         print(f"error: {error}", file=sys.stderr)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hw.command import Parser, aside, print_json
 from hw.rtl.layers import Layer, read_layers
 from hw.rtl.spec import SCHEMES, ArraySpec
 from hw.rtl.verilog import write
@@ -113,7 +114,7 @@ def text(layers: list[Layer], spec: ArraySpec, outcome: NetworkOutcome) -> str:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Options of the command."""
-    parser = argparse.ArgumentParser(prog="python -m hw.tb.network", description=__doc__)
+    parser = Parser("python -m hw.tb.network", __doc__)
     parser.add_argument("layers", help=f"folder of layer operands (quanos export), or {VGG19}")
     parser.add_argument("--scheme", choices=SCHEMES, default="dvafs", help="of the MACs (dvafs)")
     parser.add_argument("--rows", type=int, default=8, help="rows of the array (8)")
@@ -127,6 +128,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--build", type=Path, default=Path("build/sim"), help="builds (build/sim)")
     parser.add_argument("--seed", type=int, default=1, help="of the sample and idle bits (1)")
     parser.add_argument("--waves", action="store_true", help="keep a dump of the run")
+    parser.add_json()
     args = parser.parse_args(arguments)
     if args.seed < 0 or args.sample < 0:
         raise ValueError("--seed and --sample must be at least 0.")
@@ -145,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
         )  # fmt: skip
         check(layers, spec)
         simulator.prepare()
-        with simulator.locked(args.build):
+        with simulator.locked(args.build), aside(as_json=args.json):
             outcome = run(
                 folder, spec, args.build, sample=args.sample, seed=args.seed, waves=args.waves
             )
@@ -155,11 +157,15 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted.", file=sys.stderr)
         os._exit(130)  # without waiting for the simulator, which the same key has ended
-    print(text(layers, spec, outcome))
+    with aside(as_json=args.json):
+        print(text(layers, spec, outcome))
+        if not outcome.error:
+            print(f"every sum equals the network's; seed {args.seed}")
+    if args.json:
+        print_json({"array": spec.name, "seed": args.seed, **asdict(outcome)})
     if outcome.error:
         print(f"error: {outcome.error}", file=sys.stderr)
         return 1
-    print(f"every sum equals the network's; seed {args.seed}")
     if args.out:
         keep(args.out, spec, outcome)
     return 0

@@ -13,10 +13,12 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NoReturn, Protocol
 
+from hw.command import meant
 from quanos import __version__
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -31,7 +33,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "compare policies, seeds and budgets; Pareto fronts",
     ),
     "export": ("quanos.commands.export", "Export", "write a network's integers for the hardware"),
-    "report": ("quanos.commands.report", "Report", "write the report of a run"),
+    "report": ("quanos.commands.report", "Report", "write the report of runs, a page by default"),
+    "completion": ("quanos.commands.completion", "Completion", "completion for bash, zsh or fish"),
 }
 """Name: module, class, what it does. One whose module is not there yet is not offered."""
 
@@ -82,7 +85,7 @@ def _refuse(sentence: str) -> int:
 
 def dispatch(words: Sequence[str]) -> int | None:
     """Run the subcommand that `words` name, or answer --help and --version."""
-    commands = {name: entry for name, entry in COMMANDS.items() if _is_there(entry[0])}
+    commands = available()
     if not words or words[0] in ("-h", "--help"):
         print(overview(commands))
         return None if words else 2
@@ -90,10 +93,23 @@ def dispatch(words: Sequence[str]) -> int | None:
         print(f"quanos {__version__}")
         return None
     if words[0] not in commands:
-        raise ValueError(f"there is no command {words[0]!r}; there are {', '.join(commands)}.")
-    module, kind, _ = commands[words[0]]
-    command = parse(getattr(import_module(module), kind), words[0], words[1:])
+        raise ValueError(
+            f"there is no command {words[0]!r}{meant(words[0], commands)}; there are "
+            f"{', '.join(commands)}."
+        )
+    command = parse(kind_of(words[0]), words[0], words[1:])
     return command.run()
+
+
+def available() -> dict[str, tuple[str, str, str]]:
+    """The commands whose modules are there."""
+    return {name: entry for name, entry in COMMANDS.items() if _is_there(entry[0])}
+
+
+def kind_of(name: str) -> Any:
+    """The dataclass of a command."""
+    module, kind, _ = COMMANDS[name]
+    return getattr(import_module(module), kind)
 
 
 def _is_there(module: str) -> bool:
@@ -101,17 +117,27 @@ def _is_there(module: str) -> bool:
 
 
 def overview(commands: Mapping[str, tuple[str, str, str]]) -> str:
-    """What `quanos --help` prints."""
-    lines = [f"  {name:8} {text}" for name, (_, _, text) in commands.items()]
-    return "\n".join(
-        [
-            "usage: quanos COMMAND [OPTIONS]   (quanos COMMAND --help: its options; --version)",
-            "",
-            "Bits per layer by adversarial noise sensitivity, priced with measured MAC energy.",
-            "",
-            *lines,
-        ]
-    )
+    """What `quanos --help` prints; it fits a screen."""
+    lines = [f"  {name:11} {text}" for name, (_, _, text) in commands.items()]
+    return "\n".join([USAGE, *lines, REST])
+
+
+USAGE = """\
+usage: quanos COMMAND [OPTIONS]   (quanos COMMAND --help: its options; --version)
+
+Bits per layer by adversarial noise sensitivity, priced with measured MAC energy.
+"""
+
+REST = """
+a first run, on digits that come with scikit-learn:
+  quanos train --preset digits --plan         what it will do, and how long it may take
+  quanos train --preset digits                trains, attacks and prices; runs/digits
+  quanos report runs/digits                   report.html, for any browser
+
+every command takes --json: one JSON object on standard output, nothing else there
+bad input is one sentence and exit status 2; Ctrl-C is 130 and loses nothing finished
+NO_COLOR=1 turns colours off, as a pipe does; QUANOS_DATA is where data sets are kept
+the hardware: python -m hw.rtl.verilog, flows.synth, flows.measure, ... (--help)"""
 
 
 def parse(kind: Callable[..., Command], name: str, words: Sequence[str]) -> Command:
@@ -127,8 +153,21 @@ def parse(kind: Callable[..., Command], name: str, words: Sequence[str]) -> Comm
     except SystemExit as leave:
         if not leave.code:
             raise
-        raise ValueError(f"{sentence(heard.getvalue())}; see quanos {name} --help.") from None
+        raise ValueError(
+            f"{complaint(heard.getvalue(), kind)}; see quanos {name} --help."
+        ) from None
     return command
+
+
+def complaint(box: str, kind: Any) -> str:
+    """Tyro's first complaint as a sentence, with the option that an unknown one looks like."""
+    text = sentence(box)
+    if not text.startswith("unrecognized"):
+        return text
+    parts = [kind, *(field.default_factory for field in fields(kind) if field.name == "keys")]
+    known = [f"--{field.name.replace('_', '-')}" for part in parts for field in fields(part)]
+    hints = [hint for word in text.split() if (hint := meant(word.strip("',"), known))]
+    return f"{text}{hints[0] if hints else ''}"
 
 
 def sentence(box: str) -> str:

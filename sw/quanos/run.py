@@ -37,7 +37,20 @@ class RunError(ValueError):
 
 
 def open_run(folder: Path, config: Config, *, resume: bool, overwrite: bool) -> None:
-    """Make `folder` ready for `config`.
+    """Make `folder` ready for `config`, as `standing` finds it; raises what that raises."""
+    if standing(folder, config, resume=resume, overwrite=overwrite) == "resumed":
+        return
+    found, removed = folder / "config.toml", folder / _REMOVED
+    folder.mkdir(parents=True, exist_ok=True)
+    if found.exists():
+        found.replace(removed)
+    if removed.exists():
+        _clear(folder)
+    write_text(found, to_toml(config))
+
+
+def standing(folder: Path, config: Config, *, resume: bool, overwrite: bool) -> str:
+    """What becomes of `folder`: "fresh", "resumed", or "removed" and started anew.
 
     `resume` goes on with a run of the same configuration. `overwrite` removes the run that is
     there and starts anew. With both, a run of the same configuration that was cut off goes on and
@@ -48,25 +61,21 @@ def open_run(folder: Path, config: Config, *, resume: bool, overwrite: bool) -> 
     strange = folder.exists() and any(map(_foreign, folder.iterdir()))
     if strange and not found.exists() and not removed.exists():
         raise RunError(f"{folder} holds files but no run; name another folder with --out.")
-    if found.exists():
-        differs = _differences(load(found), config) if resume else None
-        finished = (folder / SUMMARY).exists()
-        if resume and not differs and not (overwrite and finished):
-            return
-        if not overwrite:
-            raise RunError(
-                f"{folder} holds a run of another configuration ({', '.join(differs)} differ); "
-                "add --overwrite to start anew, or name another folder with --out."
-                if differs
-                else f"{folder} already holds a run; add --resume to go on with it, --overwrite to "
-                "start anew, or name another folder with --out."
-            )
-    folder.mkdir(parents=True, exist_ok=True)
-    if found.exists():
-        found.replace(removed)
-    if removed.exists():
-        _clear(folder)
-    write_text(found, to_toml(config))
+    if not found.exists():
+        return "fresh"
+    differs = _differences(load(found), config) if resume else None
+    finished = (folder / SUMMARY).exists()
+    if resume and not differs and not (overwrite and finished):
+        return "resumed"
+    if not overwrite:
+        raise RunError(
+            f"{folder} holds a run of another configuration ({', '.join(differs)} differ); "
+            "add --overwrite to start anew, or name another folder with --out."
+            if differs
+            else f"{folder} already holds a run; add --resume to go on with it, --overwrite to "
+            "start anew, or name another folder with --out."
+        )
+    return "removed"
 
 
 _REMOVED = ".config.toml.0"

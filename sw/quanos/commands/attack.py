@@ -11,6 +11,7 @@ import tyro
 from quanos.cli import print_json
 
 if TYPE_CHECKING:
+    from hw.plan import Plan
     from quanos.config import Config
 
 Name = Literal[
@@ -64,6 +65,8 @@ class Attack:
     """Run folder or checkpoint of the same network from another seed, for transfer_seed."""
     data_dir: Path | None = None
     """Folder of the data set's files; without it the run's."""
+    plan: bool = False
+    """Say what would be done and how long it may take, and stop."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
@@ -84,11 +87,32 @@ class Attack:
         split = data.test.first(config.attack_images)
         named = {"16": self.twin, "seed": self.other_seed}
         others = {name: load_network(path)[0] for name, path in named.items() if path}
+        if self.plan:
+            self._plan(model, split, config, set(others)).give(as_json=self.json)
+            return
         if self.attack:
             result = self._single(model, split, config, others)
         else:
             result = _protocols(model, split, config, data.classes, others)
         print_json(result) if self.json else _print(result)
+
+    def _plan(self, model: Any, split: Any, config: Config, others: set[str]) -> Plan:
+        from hw.plan import Plan, Step
+        from quanos.estimate import attack_seconds, pass_rates
+        from quanos.planning import ATTACK_BASIS
+
+        pass_s, forward_s = pass_rates(model, split, config)
+        if self.attack:
+            chosen, _ = self._chosen(config)
+            count = getattr(chosen, "steps", 0) * getattr(chosen, "restarts", 1)
+            seconds = len(split) * (count * pass_s + getattr(chosen, "queries", 1) * forward_s)
+            name = f"{self.attack} at epsilon {self.epsilon:.4f}"
+        else:
+            absent = frozenset({"16", "seed"} - others)
+            seconds = attack_seconds(config, len(split), pass_s, forward_s, absent)
+            name = "both protocols and the gate"
+        step = Step(name=name, work=f"{len(split)} images", seconds=seconds)
+        return Plan(steps=[step], writes=["nothing; the result is printed"], basis=ATTACK_BASIS)
 
     def _single(
         self, model: Any, split: Any, config: Config, others: dict[str, Any]

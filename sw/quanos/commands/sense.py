@@ -13,8 +13,11 @@ from quanos.cli import print_json
 if TYPE_CHECKING:
     from torch import nn
 
+    from hw.plan import Plan
+    from quanos.ablation import Ablation
     from quanos.config import Config
     from quanos.data import Split
+    from quanos.measurement import Measurement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,8 @@ class Sense:
     """File to write the measurement to, for quanos assign."""
     figure: Path | None = None
     """File to draw the measurement to, as SVG; without it beside --out."""
+    plan: bool = False
+    """Say what would be done and how long it may take, and stop."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
@@ -78,19 +83,29 @@ class Sense:
             "seed": self.seed,
             "images": len(split),
         }
-        if self.ablation:
+        if self.plan:
+            self._plan(model, split, config).give(as_json=self.json)
+        elif self.ablation:
             self._ablate(model, split, config, about)
         else:
             self._measure(model, split, config, about)
 
-    def _measure(
-        self, model: nn.Module, split: Split, config: Config, about: dict[str, Any]
-    ) -> None:
+    def _plan(self, model: nn.Module, split: Split, config: Config) -> Plan:
+        from quanos.planning import sample_plan
+
+        work = self._rows if self.ablation else self._found
+        return sample_plan(
+            lambda count: work(model, split.first(count), config),
+            len(split),
+            "ablation" if self.ablation else self.measure,
+            [path for path in (self.out, self._figure_path()) if path],
+        )
+
+    def _found(self, model: nn.Module, split: Split, config: Config) -> Measurement:
         from quanos.attacks import fgsm
-        from quanos.sense_figures import measurement_figure
         from quanos.sensitivities import measure
 
-        found = measure(
+        return measure(
             self.measure,
             model,
             split.batches(256),
@@ -98,6 +113,20 @@ class Sense:
             reduction=config.ans_reduction,
             seed=self.seed,
         )
+
+    def _rows(self, model: nn.Module, split: Split, config: Config) -> list[Ablation]:
+        from quanos.ablation import ablate
+        from quanos.attacks import fgsm
+
+        attack = replace(fgsm(config.ans_epsilon), eps_space=self.eps_space)
+        return ablate(model, split.batches(256), attack, seed=self.seed)
+
+    def _measure(
+        self, model: nn.Module, split: Split, config: Config, about: dict[str, Any]
+    ) -> None:
+        from quanos.sense_figures import measurement_figure
+
+        found = self._found(model, split, config)
         options = {"reduction": config.ans_reduction} if self.measure == "ans" else {}
         self._give(found.to_json() | about | options, measurement_figure(found))
         if not self.json:
@@ -109,12 +138,9 @@ class Sense:
     ) -> None:
         from dataclasses import asdict
 
-        from quanos.ablation import ablate
-        from quanos.attacks import fgsm
         from quanos.sense_figures import ablation_figure
 
-        attack = replace(fgsm(config.ans_epsilon), eps_space=self.eps_space)
-        rows = ablate(model, split.batches(256), attack, seed=self.seed)
+        rows = self._rows(model, split, config)
         content = {"schema": "quanos.ablation/1", "rows": [asdict(row) for row in rows]}
         self._give(content | about, ablation_figure(rows))
         if not self.json:
@@ -129,8 +155,10 @@ class Sense:
 
         if self.out:
             write_json(self.out, content)
-        place = self.figure or (self.out.with_suffix(".svg") if self.out else None)
-        if place:
+        if place := self._figure_path():
             write_text(place, drawing)
         if self.json:
             print_json(content)
+
+    def _figure_path(self) -> Path | None:
+        return self.figure or (self.out.with_suffix(".svg") if self.out else None)

@@ -58,7 +58,7 @@ class Sweep:
     page: Path | None = None
     """Markdown page about the sweep, with its figures and JSON beside it."""
     plan: bool = False
-    """Say what would run, and stop."""
+    """Say what would be done and how long it may take, and stop."""
     json: bool = False
     """Print one JSON object and nothing else."""
     keys: Annotated[Keys, tyro.conf.arg(name="")] = field(default_factory=Keys)
@@ -76,7 +76,9 @@ class Sweep:
         wanted = tasks(config, self.policies, self.seeds, *budgets)
         out = self.out.resolve()
         if self.plan:
-            print("\n".join(f"{task.name}: {task.standing(out)}" for task in wanted))
+            from quanos.planning import sweep_plan
+
+            sweep_plan(wanted, self.out, self.workers).give(as_json=self.json)
             return
         table = self.table.resolve() if self.table else None
         runs = sweep(wanted, out, table, workers=self.workers, scheduler=self.scheduler)

@@ -53,6 +53,8 @@ class Train:
     """Networks trained at the same time, in processes of their own on the same device."""
     tensorboard: bool = False
     """Write the metrics for TensorBoard too (pip install 'quanos[tensorboard]')."""
+    plan: bool = False
+    """Say what would be done and how long it may take, and stop."""
     json: bool = False
     """Print the summary as one JSON object and nothing else."""
     keys: Annotated[Keys, tyro.conf.arg(name="")] = field(default_factory=Keys)
@@ -69,6 +71,9 @@ class Train:
         name, config = self._configuration()
         folder = self.out or Path("runs") / name
         table = EnergyTable.load(self.table)
+        if self.plan:
+            self._plan(config, folder)
+            return
         if self.download:
             download(config.dataset, config.data_path)
         sitting = Slice(
@@ -96,6 +101,14 @@ class Train:
             leave()
         if summary:  # process 0's alone under torchrun
             print_json(summary) if self.json else print_summary(summary, folder)
+
+    def _plan(self, config: Config, folder: Path) -> None:
+        from quanos.planning import run_plan
+
+        plan = run_plan(
+            config, folder, resume=self.resume, overwrite=self.overwrite, jobs=self.jobs
+        )
+        plan.give(as_json=self.json)
 
     def _paused(self, stands: str, folder: Path) -> None:
         go_on = shlex.join(["quanos", "train", "--out", str(folder), "--resume"])

@@ -8,16 +8,21 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from quanos.cli import guarded
-from quanos.reproduce.plans import SCALES
+from hw.command import Parser
+from quanos.cli import guarded, print_json
+from quanos.reproduce.plans import SCALES, Experiment
+
+if TYPE_CHECKING:
+    from quanos.reproduce.drive import Driver
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The options."""
-    own = argparse.ArgumentParser(
-        prog="python -m quanos.reproduce",
-        description="Run the paper's experiments and write docs/reproduction.md from their "
+    own = Parser(
+        "python -m quanos.reproduce",
+        "Run the paper's experiments and write docs/reproduction.md from their "
         "results. Without --scale the page alone is written.",
     )
     own.add_argument(
@@ -44,6 +49,8 @@ def parser() -> argparse.ArgumentParser:
         help="one step of everything on a few images, into runs/smoke; results are not kept",
     )
     own.add_argument("--list", action="store_true", help="name the experiments and stop")
+    own.add_plan()
+    own.add_json()
     return own
 
 
@@ -59,28 +66,48 @@ def _run(args: argparse.Namespace, command: str) -> int | None:
     from quanos.reproduce.plans import chosen, experiments
 
     if args.list:
-        for item in experiments().values():
-            print(f"{item.name:26} {', '.join(item.scales):12} {item.title}")
+        _list(list(experiments().values()), as_json=args.json)
+        return None
+    if args.plan and not args.scale:
+        raise ValueError("--plan is of experiments; say which with --scale.")
+    if args.plan:
+        from quanos.reproduce import forecast
+
+        wanted = chosen(args.scale, args.only)
+        forecast.plan(_driver(args, command), wanted, args.out).give(as_json=args.json)
         return None
     status = None
+    waiting: list[str] = []
     if args.scale:
-        status = _drive(args, command, chosen(args.scale, args.only))
+        status, waiting = _drive(args, command, chosen(args.scale, args.only))
     if not args.smoke:
         write_page(args.out, args.results)
+    if args.json:
+        page = None if args.smoke else str(args.out)
+        print_json({"page": page, "results": str(args.results), "waiting": waiting})
+    elif not args.smoke:
         print(f"{args.out} written from {args.results}")
     return status
 
 
-def _drive(args: argparse.Namespace, command: str, experiments: list) -> int | None:  # type: ignore[type-arg]
+def _list(experiments: Sequence[Experiment], *, as_json: bool) -> None:
+    if as_json:
+        rows = [{"name": e.name, "scales": list(e.scales), "title": e.title} for e in experiments]
+        print_json({"experiments": rows})
+        return
+    for item in experiments:
+        print(f"{item.name:26} {', '.join(item.scales):12} {item.title}")
+
+
+def _driver(args: argparse.Namespace, command: str) -> Driver:
     from flows.table import EnergyTable
-    from quanos.parallel import leave
     from quanos.reproduce.drive import Driver
-    from quanos.slices import Paused, Slice
+    from quanos.slices import Slice
 
     small = args.scale == "cpu"
     jobs = args.jobs or (min(2, os.cpu_count() or 1) if small else 1)
     smoke = Path("runs/smoke")
-    driver = Driver(
+    return Driver(
         scale=args.scale,
         runs=smoke if args.smoke else args.runs,
         results=smoke / "results" if args.smoke else args.results,
@@ -93,14 +120,24 @@ def _drive(args: argparse.Namespace, command: str, experiments: list) -> int | N
         command=command,
         sitting=Slice(time_limit=args.time_limit, shard_mb=args.shard_mb),
     )
+
+
+def _drive(
+    args: argparse.Namespace, command: str, experiments: Sequence[Experiment]
+) -> tuple[int | None, list[str]]:
+    """The exit status, and the experiments whose data set is not there."""
+    from quanos.parallel import leave
+    from quanos.slices import Paused
+
     try:
-        waiting = driver.run(experiments)
+        waiting = _driver(args, command).run(experiments)
     except Paused as pause:
-        print(f"time limit: {pause}; go on with the same command and --resume")
-        return None
+        out = sys.stderr if args.json else sys.stdout
+        print(f"time limit: {pause}; go on with the same command and --resume", file=out)
+        return None, []
     finally:
         leave()
-    return 2 if waiting and (args.only or len(waiting) == len(experiments)) else None
+    return 2 if waiting and (args.only or len(waiting) == len(experiments)) else None, waiting
 
 
 if __name__ == "__main__":

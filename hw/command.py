@@ -1,0 +1,65 @@
+"""A parser of command lines whose complaints are one sentence with the remedy, exit status 2.
+
+Standard library alone, so that every room may use it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """`argparse`'s parser for a command, `--json` and `--plan` included where asked for."""
+
+    def __init__(self, prog: str, description: str | None, **options: Any) -> None:
+        super().__init__(prog=prog, description=description, allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Say on one line what is wrong, and leave."""
+        known = [name for action in self._actions for name in action.option_strings]
+        words = re.findall(r"--[\w-]+", message) if message.startswith("unrecognized") else []
+        hints = [hint for word in words if (hint := meant(word, known))]
+        text = f"{message.rstrip('.')}{hints[0] if hints else ''}"
+        print(f"error: {text}; see {self.prog} --help.", file=sys.stderr)
+        sys.exit(2)
+
+    def add_json(self) -> None:
+        """The option `--json`."""
+        self.add_argument(
+            "--json", action="store_true", help="one JSON object on standard output, nothing else"
+        )
+
+    def add_plan(self) -> None:
+        """The option `--plan`."""
+        self.add_argument(
+            "--plan", action="store_true", help="say what would be done and how long it may take"
+        )
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """What to add to a sentence on an unknown name: the one that looks like it, if one does.
+
+    >>> meant("--liberti", ["--liberty", "--out"]), meant("--x", ["--liberty"])
+    (' (did you mean --liberty?)', '')
+    """
+    found = difflib.get_close_matches(word, list(known), 1, 0.7)
+    return f" (did you mean {found[0]}?)" if found else ""
+
+
+@contextlib.contextmanager
+def aside(*, as_json: bool) -> Iterator[None]:
+    """Inside, what is printed goes to standard error where standard output is for JSON alone."""
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        yield
+
+
+def print_json(data: dict[str, Any]) -> None:
+    """One JSON object on standard output."""
+    print(json.dumps(data, allow_nan=False))

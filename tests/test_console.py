@@ -1,0 +1,316 @@
+"""The console of all rooms: help, one-sentence errors, `--json` and `--plan` for every command."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from hw.plan import Plan, Step
+from quanos import cli
+from quanos import state as states
+from quanos.checkpoint import NAME
+from quanos.config import override
+from quanos.data import load_dataset
+
+MODULES = (
+    *("hw.rtl.verilog", "hw.tb.harness", "hw.tb.array_harness", "hw.tb.network"),
+    *("flows.synth", "flows.activity", "flows.timing", "flows.power", "flows.measure"),
+    *("flows.mutate", "flows.array_energy", "flows.network", "flows.tiling", "flows.supply"),
+    *("flows.table_export", "flows.equivalence", "flows.control", "flows.compact", "flows.bench"),
+    *("quanos.reproduce.__main__",),
+)
+"""Every command that is called by its module and prints results."""
+
+PLANNED = {
+    *("hw.tb.harness", "flows.synth", "flows.measure", "flows.mutate", "flows.array_energy"),
+    *("quanos.reproduce.__main__", "train", "sweep", "attack", "sense"),
+}
+"""Commands that may take minutes or more."""
+
+
+def called(module: str, *words: str | Path) -> int:
+    """The exit status of a command, called as `python -m` does."""
+    main = importlib.import_module(module).main
+    keep, sys.argv = sys.argv, [module, *map(str, words)]
+    try:
+        return cli.guarded(main)
+    except SystemExit as leave:
+        return int(leave.code or 0)
+    finally:
+        sys.argv = keep
+
+
+def quanos(*words: str | Path) -> int:
+    with pytest.raises(SystemExit) as leave:
+        cli.main([str(word) for word in words])
+    return int(leave.value.code or 0)
+
+
+def helped(name: str) -> int:
+    return called(name, "--help") if "." in name else quanos(name, "--help")
+
+
+@pytest.mark.parametrize("name", [*MODULES, *cli.COMMANDS])
+def test_help_has_json_and_the_long_ones_a_plan(name, capsys) -> None:
+    assert helped(name) == 0
+    text = capsys.readouterr().out
+    assert "--json" in text
+    assert ("--plan" in text) == (name in PLANNED)
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= 400
+
+
+def test_the_overview_fits_a_screen(capsys) -> None:
+    assert quanos("--help") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert 20 <= len(lines) <= 40
+    assert max(map(len, lines)) <= 88
+    assert [name for name in cli.COMMANDS if not any(name in line for line in lines)] == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [(["--jsno"], "(did you mean --json?)"), (["--wrong", "1"], "unrecognized arguments")],
+)
+def test_a_wrong_option_is_one_sentence(module, words, says, capsys) -> None:
+    status = called(module, *NEEDED.get(module, ()), *words)
+    out, err = capsys.readouterr()
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("error: ")
+    assert says in err
+    assert err.endswith("--help.\n")
+
+
+NEEDED = {
+    "hw.tb.network": ("x",),
+    "flows.synth": ("--out", "x"),
+    "flows.activity": ("x", "--delays", "zero", "--stimulus", "uniform", "--vectors", "1",
+                       "--seed", "0", "--out", "x"),
+    "flows.timing": ("x",),
+    "flows.power": ("x", "--saif", "x", "--clock-ps", "1"),
+    "flows.array_energy": ("--synth", "x"),
+    "flows.network": ("x", "--out", "x"),
+    "flows.tiling": ("x",),
+    "flows.supply": ("x", "x", "x"),
+    "flows.compact": ("x", "--out", "x"),
+    "flows.bench": ("x",),
+}  # fmt: skip
+"""Words without which the parser of a command complains of these first."""
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory) -> Path:
+    """The run folder of an untrained network of digits."""
+    folder = tmp_path_factory.mktemp("run")
+    config = override({"ans_images": 24, "attack_images": 8, "device": "cpu"}, "test")
+    data = load_dataset("digits", None)
+    state = states.fresh(config, data)
+    state.model(data.train.images(torch.arange(32)))
+    states.save(folder / NAME, state, config, data)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def verilog(tmp_path_factory) -> Path:
+    """A folder with two small MACs."""
+    folder = tmp_path_factory.mktemp("rtl")
+    for width in ("2", "3"):
+        words = ("--scheme", "fixed", "--w-width", width, "--a-width", width, "--out", folder)
+        assert called("hw.rtl.verilog", *words, "--json") == 0
+    return folder
+
+
+def planned(status: int, capsys) -> dict:
+    """The one JSON object of a plan."""
+    out = capsys.readouterr().out
+    assert status == 0, out
+    assert out.count("\n") == 1
+    return json.loads(out)["plan"]
+
+
+RUNS = [
+    (("train", "--preset", "digits", "--epochs", "30", "--out", "new"), 6,
+     "30 epochs, 1347 images each"),
+    (("train", "--preset", "digits", "--baselines", "8", "--out", "new"), 4,
+     "50 epochs after epoch 10, 1347 images each"),
+    (("sweep", "--policies", "ans", "uniform", "--seeds", "0", "1", "--budgets-mean-bits", "4",
+      "--out", "new"), 4, "to run, 60 epochs"),
+    (("attack", "NETWORK"), 1, "8 images"),
+    (("attack", "NETWORK", "--attack", "square", "--queries", "9"), 1, "8 images"),
+    (("sense", "NETWORK", "--out", "new.json"), 1, "24 images"),
+    (("sense", "NETWORK", "--ablation"), 1, "24 images"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "steps", "work"), RUNS)
+def test_a_plan_of_quanos_says_its_steps_and_writes_nothing(
+    words, steps, work, network, tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [str(network) if word == "NETWORK" else word for word in words]
+    plan = planned(quanos(*words, "--plan", "--json"), capsys)
+    assert len(plan["steps"]) == steps
+    assert work in [step["work"] for step in plan["steps"]]
+    assert all(step["seconds"] > 0 for step in plan["steps"])
+    assert 0 < plan["seconds"] <= sum(step["seconds"] for step in plan["steps"]) + 1e-9
+    assert plan["basis"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_longer_attack_takes_longer_by_its_plan(network, capsys) -> None:
+    own = planned(quanos("attack", network, "--plan", "--json"), capsys)["seconds"]
+    full = planned(quanos("attack", network, "--full", "--plan", "--json"), capsys)["seconds"]
+    assert full > 5 * own
+
+
+def test_a_plan_knows_what_a_run_has_done(tmp_path, capsys) -> None:
+    """Two of its epochs are trained: they are neither trained nor timed again."""
+    out = tmp_path / "run"
+    keys = ("--epochs", "4", "--sense-epoch", "2", "--rounds", "1", "--baselines", "16")
+    words = ("train", "--preset", "digits", *keys, "--warmup-epochs", "1", "--out", out)
+    assert quanos(*words, "--plan") == 0
+    assert "plan: 4 to do" in capsys.readouterr().out
+    out.mkdir()
+    from quanos.config import preset
+    from quanos.run import open_run
+
+    changed = {"epochs": 4, "sense_epoch": 2, "rounds": 1, "baselines": ["16"]}
+    config = override(preset("digits") | changed | {"warmup_epochs": 1.0}, "test")
+    open_run(out, config, resume=False, overwrite=False)
+    line = {"epoch": 3, "loss": 1.0, "test_accuracy": 0.5}
+    (out / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    before = sorted(out.iterdir())
+    assert quanos(*words, "--plan") == 2
+    assert "already holds a run; add --resume" in capsys.readouterr().err
+    plan = planned(quanos(*words, "--plan", "--resume", "--json"), capsys)
+    assert plan["steps"][0]["work"] == "1 epochs after epoch 3, 1347 images each"
+    (out / "summary.json").write_text("{}")
+    assert quanos(*words, "--plan", "--resume") == 0
+    assert "nothing is left to do" in capsys.readouterr().out
+    (out / "summary.json").unlink()
+    assert sorted(out.iterdir()) == before
+
+
+def test_the_plan_of_synthesis_knows_what_is_there(verilog, tmp_path, capsys) -> None:
+    words = ("--rtl", verilog, "--out", tmp_path / "synth")
+    plan = planned(called("flows.synth", *words, "--plan", "--json"), capsys)
+    assert [step["name"] for step in plan["steps"]] == ["mac_fixed_w2a2", "mac_fixed_w3a3"]
+    assert plan["seconds"] > 0
+    assert list(tmp_path.iterdir()) == []
+    assert called("flows.synth", *words, "--json") == 0
+    capsys.readouterr()
+    plan = planned(called("flows.synth", *words, "--plan", "--json"), capsys)
+    assert [step["kept"] for step in plan["steps"]] == [True, True]
+    assert plan["seconds"] == 0
+
+
+def test_the_plan_of_the_table_counts_its_points(tmp_path, capsys) -> None:
+    places = ("--rtl", tmp_path / "rtl", "--synth", tmp_path / "synth", "--out", tmp_path / "t")
+    words = (*places, "--bits", "4", "8", "--schemes", "dg", "fixed", "--stimuli", "uniform")
+    plan = planned(called("flows.measure", *words, "--plan", "--json"), capsys)
+    names = [step["name"] for step in plan["steps"]]
+    assert "synthesise mac_fixed_w4a4" in names
+    assert plan["steps"][names.index("dg uniform")]["work"] == "2 of 2 points"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_plan_of_the_bench_counts_its_vectors(verilog, tmp_path, capsys) -> None:
+    words = ("--rtl", verilog, "--build", tmp_path / "sim")
+    plan = planned(called("hw.tb.harness", *words, "--plan", "--json"), capsys)
+    assert [step["name"] for step in plan["steps"]][1:] == ["mac_fixed_w2a2", "mac_fixed_w3a3"]
+    assert all("2 modes" in step["work"] for step in plan["steps"][1:])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_plan_of_mutants_goes_by_the_campaign_before(tmp_path, capsys) -> None:
+    for place in ("rtl/m.spec.json", "synth/m.synth.json"):
+        (tmp_path / place).parent.mkdir()
+        (tmp_path / place).write_text("{}")
+    from flows.planning import mutate_plan
+
+    places = (tmp_path / "rtl", tmp_path / "synth", tmp_path / "out")
+    first = mutate_plan(["m"], *places, 200, 5000)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/m.mutants.json").write_text(json.dumps({"seconds": 50, "mutants": [0] * 10}))
+    assert mutate_plan(["m"], *places, 200, 5000).seconds == 1000
+    assert first.seconds != 1000
+    with pytest.raises(ValueError, match=r"n\.spec\.json is missing; write it with"):
+        mutate_plan(["n"], *places, 200, 5000)
+
+
+def test_the_plan_of_arrays_goes_by_cells(tmp_path) -> None:
+    from flows.planning import arrays_plan
+    from hw.rtl.spec import ArraySpec
+
+    spec = ArraySpec(scheme="dg", rows=2, columns=2)
+    (tmp_path / f"{spec.name}.synth.json").write_text('{"cells": 1000}')
+    plan = arrays_plan([spec], tmp_path, [16, 8], 4096, [])
+    assert plan.seconds == pytest.approx(2 * 1000 * 4096e-9)
+    fixed = ArraySpec(scheme="fixed", rows=2, columns=2)
+    (tmp_path / f"{fixed.name}.synth.json").write_text('{"cells": 1000}')
+    assert arrays_plan([fixed], tmp_path, [16, 8], 4096, []).seconds == plan.seconds / 2
+
+
+def test_the_plan_of_the_reproduction_names_what_waits(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("QUANOS_DATA", str(tmp_path / "none"))
+    monkeypatch.chdir(tmp_path)
+    words = ("--scale", "fast", "--data", tmp_path / "none", "--smoke", "--plan", "--json")
+    plan = planned(called("quanos.reproduce.__main__", *words), capsys)
+    assert plan["steps"]
+    assert all(step["work"].startswith("waits: ") for step in plan["steps"])
+    assert list(tmp_path.iterdir()) == []
+    assert called("quanos.reproduce.__main__", "--plan") == 2
+    assert "say which with --scale" in capsys.readouterr().err
+
+
+def test_a_time_that_nobody_knows_is_said_to_be_unknown() -> None:
+    steps = (Step(name="a", seconds=2.0), Step(name="b"))
+    plan = Plan(steps=steps, writes=["x"], basis="nothing was tried")
+    assert plan.seconds is None
+    assert "may take unknown: nothing was tried" in plan.text()
+
+
+@pytest.mark.parametrize(
+    ("words", "offers"),
+    [
+        (("quanos", "tr"), ["train"]),
+        (("quanos", "train", "--mod"), ["--model"]),
+        (("quanos", "train", "--policy", "l"), ["lipschitz"]),
+        (("quanos", "sweep", "--preset", "d"), ["digits"]),
+        (("quanos", "energy", "--scheme", "dv"), ["dvafs", "dvafs_st"]),
+        (("quanos", "sense", "--x"), []),
+        (("quanos", "report", "runs/"), []),
+    ],
+)
+def test_bash_completes(words, offers, tmp_path, capsys) -> None:
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("there is no bash on PATH")
+    assert quanos("completion", "bash") == 0
+    script = tmp_path / "quanos.bash"
+    script.write_text(capsys.readouterr().out)
+    told = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _quanos'
+    told += '; printf "%s\\n" "${COMPREPLY[@]}"'
+    done = subprocess.run([bash, "-c", told, "-", script, *words], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == offers
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_take_their_script(shell, tmp_path, capsys) -> None:
+    assert quanos("completion", shell) == 0
+    text = capsys.readouterr().out
+    assert "lipschitz" in text
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"there is no {shell} on PATH")
+    (tmp_path / "script").write_text(text)
+    subprocess.run([program, "-n", tmp_path / "script"], check=True)
