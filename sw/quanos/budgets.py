@@ -74,6 +74,10 @@ class Budget:
         """What these bits cost, in the unit of the limit."""
         return sum(self.cost(name, k, len(bits)) for name, k in bits.items())
 
+    def allows(self, bits: Mapping[str, int]) -> bool:
+        """Whether the limit has room for these bits, up to the rounding of sums."""
+        return self.total(bits) <= self.limit * (1 + 1e-9)
+
     def from_bits(self, name: str) -> int:
         """The bits that a layer's sensitivity takes from."""
         return self.start[name] if self.start and not self.limited else self.k0
@@ -112,7 +116,7 @@ def spend(pressures: Pressures, budget: Budget) -> Bits:
 
 def within(bits: Bits, budget: Budget) -> Bits:
     """The bits, if the budget has room for them; ValueError, with what they cost, otherwise."""
-    if budget.total(bits) > budget.limit * (1 + 1e-9):
+    if not budget.allows(bits):
         unit = "mean bits" if budget.energy_mj is None else "mJ"
         raise ValueError(
             f"a budget of {budget.limit:.4g} {unit} is too small: the least this network can cost "

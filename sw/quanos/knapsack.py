@@ -17,11 +17,12 @@ from quanos.budgets import Bits, Budget, within
 def solve(losses: Mapping[str, Sequence[float]], budget: Budget) -> Bits:
     """The bits of least total loss; `losses` are each layer's at 1, 2, ... bits.
 
-    Raises ValueError where one bit everywhere is above the limit, or the solver gives up.
+    Raises ValueError where the cheapest widths are above the limit, or the solver gives up.
     """
     names = list(losses)
     widths = {name: range(1, min(budget.most(name), len(losses[name])) + 1) for name in names}
-    within(dict.fromkeys(names, 1), budget)
+    least = {n: min((budget.cost(n, k, len(names)), k) for k in widths[n])[1] for n in names}
+    within(least, budget)  # signed operands can make two bits cheaper than one
     choices = [(name, k) for name in names for k in widths[name]]
     loss = np.array([losses[name][k - 1] for name, k in choices])
     cost = np.array([budget.cost(name, k, len(names)) for name, k in choices])
@@ -43,7 +44,7 @@ def solve(losses: Mapping[str, Sequence[float]], budget: Budget) -> Bits:
             raise ValueError(f"the exact search found no bits ({found.message}); search greedily.")
         taken = found.x > 0.5
         bits = {name: k for (name, k), one in zip(choices, taken, strict=True) if one}
-        if budget.total(bits) <= budget.limit:
+        if budget.allows(bits):
             return bits
         # The solver lets a sum pass that is a millionth above its limit: not these bits, then.
         constraints.append(LinearConstraint(taken.astype(float), -np.inf, len(names) - 1))
