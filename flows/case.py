@@ -85,7 +85,8 @@ def _output(instance: Instance, cell: Cell, pin: str, found: list[State]) -> Sta
 
 
 def _apply(function: Function, pins: Mapping[str, int], found: list[State]) -> State:
-    inputs = [found[pins[name]] for name in function.inputs]
+    # A register's own state, which it may keep, is no pin: it may toggle.
+    inputs = [found[pins[name]] if name in pins else None for name in function.inputs]
     if inputs and inputs.count(None) == len(inputs):
         return None  # nearly all gates, so that it pays to look first
     known = tuple(x if x in (0, 1) else None for x in inputs)
