@@ -34,7 +34,7 @@ RULES: dict[str, set[str]] = {
     "sw/quanos/brevitas_step.py": {"torch", "brevitas"},  # run in Brevitas' own environment
     "sw/quanos": {
         "numpy", "scipy", "torch", "safetensors", "sklearn", "tyro", "tomli_w", "rich",
-        "matplotlib", "onnx", "distributed",
+        "matplotlib", "onnx", "distributed", "PIL",
         "quanos", "flows.table", *CONSOLE,
     },
 }  # fmt: skip

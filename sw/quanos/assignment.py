@@ -54,13 +54,15 @@ def assign_bits(state: State, config: Config, data: Dataset, table: EnergyTable 
     """
     if config.stops and len(state.rounds) == 1:
         begin(state.rounds, standing(state.model, data, config, table))
-    costs = energy_costs_mj(state.model, data.input_shape, config, table)
+    costs = None
+    if config.energy_mj:
+        costs = energy_costs_mj(state.model, data.input_shape, config, table)
     budget = Budget(
         k0=config.k0,
         start=get_bits(state.model),
         mean_bits=config.mean_bits or None,
         energy_mj=config.energy_mj or None,
-        costs_mj=costs if config.energy_mj else None,
+        costs_mj=costs,
         seed=config.seed,
     )
     feeds, ans = shortcuts(state.model), state.rounds[-1]["ans"]

@@ -108,7 +108,9 @@ def _network(meta: Mapping[str, Any]) -> nn.Module:
         raise ValueError(f"images {shape} and {classes} classes are not whole numbers in range")
     config = meta["config"]
     network = build_model(config["model"], input_shape=shape, classes=classes)
-    return quantize(network, 16, quantizer=config["quantizer"])
+    layers = [n for n, m in network.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    floats = tuple(name for name in layers if name not in meta["bits"])
+    return quantize(network, 16, quantizer=config["quantizer"], classifier=True, keep_float=floats)
 
 
 def _check_weights(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:

@@ -20,6 +20,7 @@ from typing import Any, NoReturn, Protocol
 
 from hw.command import meant
 from quanos import __version__
+from quanos.own_code import ask_for
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "train": ("quanos.commands.train", "Train", "train with QUANOS, attack and price the result"),
@@ -86,6 +87,11 @@ def _refuse(sentence: str) -> int:
 def dispatch(words: Sequence[str]) -> int | None:
     """Run the subcommand that `words` name, or answer --help and --version."""
     commands = available()
+    while words and words[0] == "--import":
+        if len(words) < 2:
+            raise ValueError("--import needs the name of a module, such as my_net.")
+        ask_for(words[1])
+        words = words[2:]
     if not words or words[0] in ("-h", "--help"):
         print(overview(commands))
         return None if words else 2
@@ -137,6 +143,7 @@ a first run, on digits that come with scikit-learn:
 every command takes --json: one JSON object on standard output, nothing else there
 bad input is one sentence and exit status 2; Ctrl-C is 130 and loses nothing finished
 NO_COLOR=1 turns colours off, as a pipe does; QUANOS_DATA is where data sets are kept
+quanos --import MODULE COMMAND ... knows the networks that MODULE registers, too
 the hardware: python -m hw.rtl.verilog, flows.synth, flows.measure, ... (--help)"""
 
 

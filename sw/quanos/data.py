@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from quanos.data_formats import DATASETS, Bytes, DataError, read_cifar, read_idx
+from quanos.image_folder import hold_out, read_folder
 
 SPLIT_SEED = 2004  # what is held out is the same in every run, whatever its seed
 TEST_SHARE = 0.25
@@ -219,8 +220,33 @@ def _cifar100(data_dir: Path | None) -> Dataset:
     return Dataset("cifar100", _split(*train), _split(*test), 100)
 
 
+def image_folder(path: Path | str, *, size: int = 0) -> Dataset:
+    """A data set of your own: a folder of images for each class, see `quanos.image_folder`.
+
+    With `size` images are cut to a square and scaled to that side. Raises DataError for a folder
+    that is none of these, images of different sizes or a damaged file.
+    """
+    path = Path(path)
+    train, test, classes = read_folder(path, size=size)
+    if test is None:
+        train, test = hold_out(train, TEST_SHARE, SPLIT_SEED)
+    shapes = [" x ".join(map(str, images.shape[1:])) for images, _ in (train, test)]
+    if shapes[0] != shapes[1]:
+        raise DataError(
+            f"{path}: training images are {shapes[0]} and test images {shapes[1]} (channels, "
+            "height, width); make them alike."
+        )
+    return Dataset("folder", _split(*train), _split(*test), classes)
+
+
+def _folder(data_dir: Path | None) -> Dataset:
+    if data_dir is None:
+        raise DataError("data set folder needs the folder with the images; name it by --data-dir.")
+    return image_folder(data_dir)
+
+
 LOADERS: dict[str, Callable[[Path | None], Dataset]] = dict(
-    zip(DATASETS, (_digits, _fashion_mnist, _cifar10, _cifar100), strict=True)
+    zip(DATASETS, (_digits, _fashion_mnist, _cifar10, _cifar100, _folder), strict=True)
 )
 
 

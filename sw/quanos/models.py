@@ -2,15 +2,19 @@
 
 Every model takes images (B, C, H, W) in [0, 1]; the normalisation is its first module, so that an
 attack's epsilon is in pixels. `feeds` maps every shortcut convolution to the layer whose bits it
-takes.
+takes. `register` makes a network of your own known beside them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+
+from quanos.own_code import import_asked
+from quanos.tracing import trace
 
 Shape = tuple[int, int, int]
 
@@ -45,7 +49,13 @@ class Normalize(nn.Module):
         return (x - self.mean) / self.std
 
 
-class ConvNet(nn.Module):
+class Network(nn.Module):
+    """What `build_model` gives: `feeds` says which layer lends each shortcut its bits."""
+
+    feeds: dict[str, str]
+
+
+class ConvNet(Network):
     """Normalisation, convolutional features, global average pooling, a linear classifier."""
 
     def __init__(self, features: nn.Sequential, width: int, channels: int, classes: int) -> None:
@@ -53,7 +63,7 @@ class ConvNet(nn.Module):
         self.normalize = Normalize([0.5] * channels, [0.25] * channels)
         self.features = features
         self.classifier = nn.Linear(width, classes)
-        self.feeds: dict[str, str] = {}
+        self.feeds = {}
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> logits (B, classes)."""
@@ -182,8 +192,9 @@ def _mobilenetv2(channels: int, classes: int) -> ConvNet:
     return ConvNet(nn.Sequential(*modules), 1280, channels, classes)
 
 
+Builder = Callable[[Shape, int], nn.Module]
 # Name -> smallest side of an image, builder from input shape and number of classes.
-_ZOO: dict[str, tuple[int, Callable[[Shape, int], ConvNet]]] = {
+_ZOO: dict[str, tuple[int, Builder]] = {
     **{n: (32, lambda s, c, w=w: _vgg(w, s[0], c)) for n, w in _VGG.items()},  # type: ignore[misc]
     "vgg-small": (4, _vgg_small),
     "resnet18": (8, lambda s, c: _resnet(_basic, (2, 2, 2, 2), 1, s[0], c)),
@@ -194,7 +205,24 @@ _ZOO: dict[str, tuple[int, Callable[[Shape, int], ConvNet]]] = {
 }
 
 MODELS = tuple(_ZOO)
-"""The names that `build_model` knows."""
+"""The networks that come with the package."""
+
+
+def register(name: str, smallest: int = 1) -> Callable[[Builder], Builder]:
+    """Make the network that the decorated function builds known as `name`.
+
+    The function takes an image's shape (C, H, W) and the number of classes and returns a module
+    that takes images (B, C, H, W) in [0, 1], normalises them itself and gives logits (B, classes).
+    `smallest` is the least side of an image. Raises ValueError for a name of the package's own.
+    """
+    if name in MODELS:
+        raise ValueError(f"the network {name!r} comes with the package; choose another name.")
+
+    def keep(build: Builder) -> Builder:
+        _ZOO[name] = smallest, build
+        return build
+
+    return keep
 
 
 def build_model(
@@ -204,15 +232,20 @@ def build_model(
     *,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-) -> ConvNet:
-    """A float network of the zoo for images `input_shape` = (C, H, W) and `classes` classes.
+) -> Network:
+    """A float network of the zoo, or a registered one, for images of `classes` classes.
 
-    `mean` and `std` per channel, in units of [0, 1], normalise inside the model (0.5 and 0.25 where
-    not given). Weights come from torch's global generator: seed it for the same weights. Raises
-    ValueError for an unknown name or a shape that the network cannot take.
+    `input_shape` is an image's (C, H, W). `mean` and `std` per channel, in units of [0, 1],
+    normalise inside a model of the zoo (0.5 and 0.25 where not given). Weights come from torch's
+    global generator: seed it for the same weights. Raises ValueError for an unknown name or a shape
+    that the network cannot take.
     """
+    import_asked()
     if name not in _ZOO:
-        raise ValueError(f"model {name!r} is unknown; there are {', '.join(MODELS)}.")
+        raise ValueError(
+            f"model {name!r} is unknown; there are {', '.join(_ZOO)}; for one of your own say "
+            "quanos --import MODULE."
+        )
     smallest, build = _ZOO[name]
     if len(input_shape) != 3 or min(input_shape) < 1 or classes < 1:
         raise ValueError(
@@ -226,15 +259,33 @@ def build_model(
             "vgg-small and resnet-small take images from 4x4 on."
         )
     model = build((channels, height, width), classes)
+    if not isinstance(model, ConvNet):
+        return _own(model, name, (channels, height, width), mean or std)
     default_mean, default_std = [0.5] * channels, [0.25] * channels
     model.normalize = Normalize(_per_channel(mean, default_mean), _per_channel(std, default_std))
     return model
 
 
+def _own(model: nn.Module, name: str, shape: Shape, normalisation: object) -> Network:
+    """A registered network with its `feeds`, which one forward pass tells."""
+    if normalisation is not None:
+        raise ValueError(f"{name} normalises by itself; leave mean and std out.")
+    if not hasattr(model, "feeds"):
+        like = next(model.parameters(), torch.empty(0))
+        try:
+            told = trace(model, torch.zeros(1, *shape, device=like.device, dtype=like.dtype))
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            sizes = " x ".join(map(str, shape))
+            raise ValueError(f"{name} cannot take an image of {sizes}: {reason}") from None
+        vars(model)["feeds"] = told.feeds
+    return cast(Network, model)
+
+
 def vgg_widths(name: str) -> list[int]:
     """Widths of a VGG's convolutions for images of 32 x 32, 0 for a pooling, in order."""
     with torch.device("meta"):
-        features = build_model(name, (3, 32, 32), 10).features
+        features = cast(ConvNet, build_model(name, (3, 32, 32), 10)).features
     kinds = (nn.Conv2d, nn.MaxPool2d)
     layers = [layer for layer in features if isinstance(layer, kinds)]
     return [layer.out_channels if isinstance(layer, nn.Conv2d) else 0 for layer in layers]

@@ -82,7 +82,8 @@ def fresh(config: Config, data: Dataset) -> State:
     torch.manual_seed(derive_seed(config.seed, "weights"))
     network = build_model(config.model, input_shape=data.input_shape, classes=data.classes)
     place = device(config)
-    model = quantize(network, config.k0, quantizer=config.quantizer).to(place)
+    example = torch.zeros(1, *data.input_shape)  # finds the classifier of any network
+    model = quantize(network, config.k0, quantizer=config.quantizer, example=example).to(place)
     if wanted(config.channels_last, place):
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(

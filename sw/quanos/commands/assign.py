@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from quanos.budgets import Budget
     from quanos.energy import LayerShape, MacEnergy, ModelEnergy
     from quanos.measurement import Measurement
-    from quanos.models import ConvNet
+    from quanos.models import Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class Assign:
         table = None if self.scheme == "standard" else EnergyTable.load(self.table)
         return mac_energy(self.scheme, self.reading, table, supply=self.supply)
 
-    def _budget(self, shapes: tuple[LayerShape, ...], mac: MacEnergy, model: ConvNet) -> Budget:
+    def _budget(self, shapes: tuple[LayerShape, ...], mac: MacEnergy, model: Network) -> Budget:
         from quanos.budgets import Budget
         from quanos.energy import energy_costs
 
@@ -107,7 +107,7 @@ class Assign:
         )
 
     def _result(
-        self, cost: ModelEnergy, bits: dict[str, int], budget: Budget, model: ConvNet
+        self, cost: ModelEnergy, bits: dict[str, int], budget: Budget, model: Network
     ) -> dict[str, Any]:
         """What is printed and written: bits, totals, and how much of the budget they use."""
         own = {name: k for name, k in bits.items() if name not in model.feeds}
