@@ -249,6 +249,13 @@ def reproduce(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the pages and the reference of every module into build/docs; warnings are errors."""
+    session.install("-q", "-c", "constraints.txt", *nox.project.dependency_groups(PROJECT, "docs"))
+    session.run("mkdocs", "build", "--quiet", env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Ruff and mypy."""
     prepare(session, "all", "lint")

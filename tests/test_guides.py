@@ -36,7 +36,7 @@ def run_shell(script, folder):
     settings = {"PATH": path, "PYTHONPATH": python, "COLUMNS": "100", "TERM": "dumb"}
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
-        cwd=folder, env=os.environ | settings, capture_output=True, text=True, timeout=1200,
+        cwd=folder, env=os.environ | settings, capture_output=True, text=True, timeout=3600,
     )  # fmt: skip
     assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
     return done.stdout
