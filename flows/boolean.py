@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from flows.console import FlowError
 
@@ -53,6 +53,15 @@ class Function:
             )
         return tree
 
+    def check(self) -> Self:
+        """The function itself; raises FlowError where it is none or has too many inputs."""
+        if len(self.inputs) > MOST_INPUTS:
+            raise FlowError(
+                f"function {self.text[:40]!r}... has {len(self.inputs)} inputs; up to "
+                f"{MOST_INPUTS} are understood."
+            )
+        return self
+
     @cached_property
     def inputs(self) -> tuple[str, ...]:
         """Names of the pins, sorted."""
@@ -71,11 +80,7 @@ class Function:
         names = self.inputs if inputs is None else inputs
         if missing := set(self.inputs) - set(names):
             raise FlowError(f"function {self.text} also depends on {', '.join(sorted(missing))}.")
-        if len(names) > MOST_INPUTS:
-            raise FlowError(
-                f"function {self.text[:40]!r}... has {len(names)} inputs; up to {MOST_INPUTS} are "
-                "understood."
-            )
+        self.check()
         size = 1 << len(names)
         columns = {
             name: sum(1 << word for word in range(size) if word >> i & 1)

@@ -101,7 +101,10 @@ def _flag(group: Any, name: str) -> bool:
 
 def _function(group: Any, name: str) -> Function | None:
     text = _attribute(group, name)
-    return Function(" ".join(text.split())) if text else None
+    if not text:
+        return None
+    function = Function(" ".join(text.split()))
+    return function if name == "when" else function.check()  # conditions are seldom asked for
 
 
 class _LibraryReader:

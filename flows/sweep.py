@@ -50,7 +50,8 @@ def _kept(path: Path) -> Rows | None:
         rows: Rows = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return rows
+    whole = isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)
+    return rows if whole else None
 
 
 def _results(
