@@ -70,7 +70,8 @@ def points(
 
     `stimuli` are names of `STIMULI` or of `files`. Without `pairs` every width with itself, and
     with "uniform" every pair of different widths too, except for `fixed`, which would be 240 more
-    circuits. A file that says its own bits has points at these alone.
+    circuits. A file that says its own bits has points at these alone. Raises FlowError for an
+    unknown scheme or stimulus.
     """
     for what, given, allowed in (
         ("scheme", schemes, SCHEMES),

@@ -58,7 +58,10 @@ class Round:
 
 
 def rounds(vectors: int, seed: int) -> list[Round]:
-    """Rounds that hold at least so many vectors, in batches of equal size."""
+    """Rounds that hold at least so many vectors, in batches of equal size.
+
+    Raises FlowError for fewer than one vector or a negative seed.
+    """
     if vectors < 1:
         raise FlowError(f"the number of vectors must be 1 or more, not {vectors}.")
     if seed < 0:
@@ -76,7 +79,7 @@ def code_range(bits: int, *, signed: bool) -> tuple[int, int]:
 
 
 def weights(rng: np.random.Generator, kind: str, bits: int, shape: tuple[int, ...]) -> Codes:
-    """Signed symmetric codes of the given kind; {-1, +1} at one bit."""
+    """Signed symmetric codes of the given kind and shape; {-1, +1} at one bit."""
     if bits == 1:
         return 2 * rng.integers(0, 2, shape) - 1
     most = (1 << (bits - 1)) - 1
@@ -88,7 +91,7 @@ def weights(rng: np.random.Generator, kind: str, bits: int, shape: tuple[int, ..
 def activations(
     rng: np.random.Generator, kind: str, bits: int, shape: tuple[int, ...], *, signed: bool = False
 ) -> Codes:
-    """Unsigned codes, or signed ones ({-1, +1} at one bit)."""
+    """Unsigned codes of the given kind and shape, or signed ones ({-1, +1} at one bit)."""
     if signed:
         return weights(rng, kind, bits, shape)
     low, most = code_range(bits, signed=False)
@@ -160,7 +163,7 @@ _NUMBERS = ("w_bits", "a_bits", "a_signed")
 
 
 def check_codes(name: str, codes: Codes, low: int, high: int, where: str) -> None:
-    """Refuse codes outside `low` .. `high`, naming the first."""
+    """Refuse (FlowError) codes outside `low` .. `high`, naming the first."""
     outside = codes[(codes < low) | (codes > high)]
     if outside.size:
         raise FlowError(

@@ -102,7 +102,10 @@ def _squares(rows: Tensor) -> Tensor:
 
 
 def activations(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """The output of every quantized layer after its activation function, in evaluation mode."""
+    """The output of every quantized layer after its activation function, in evaluation mode.
+
+    `images` are (B, C, H, W); activations are (B, O, H', W'), or (B, features) of a Linear.
+    """
     seen: dict[str, Tensor] = {}
 
     def keep(name: str, activation: Tensor) -> None:

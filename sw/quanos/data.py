@@ -49,7 +49,7 @@ class Split:
         return Split(self.codes[:end], self.labels[:end], self.full_scale)
 
     def take(self, index: Tensor) -> Split:
-        """The images of these numbers, in that order."""
+        """The images of these numbers (n,), in that order."""
         return Split(self.codes[index], self.labels[index], self.full_scale)
 
     def to(self, device: torch.device | str) -> Split:
@@ -137,7 +137,8 @@ def data_home() -> Path:
 def find(name: str, wanted: list[str], data_dir: Path | None, usual: tuple[Path, ...] = ()) -> Path:
     """The first existing path `place / file` of the `wanted` files, over all places.
 
-    Places are `data_dir` and `data_dir/name` where a folder is given, else the usual ones.
+    Places are `data_dir` and `data_dir/name` where a folder is given, else the usual ones. Raises
+    DataError where none of them has one.
     """
     homes = (data_dir,) if data_dir else (data_home(), Path("data"))
     places = [place for home in homes for place in (home / name, home)]

@@ -197,6 +197,7 @@ def mac_energy(
     """The energy of one MAC in pJ as a function of its bits, by scheme and reading of Eq. 5.
 
     `stimulus` is that of unsigned activations; signed ones take the rows of `stimulus_signed`.
+    Raises ValueError for an unknown scheme or reading, TableError for an operand that has no row.
     """
     if scheme not in ("standard", *SCHEMES):
         known = ", ".join(("standard", *SCHEMES))
@@ -226,6 +227,8 @@ def resolve_bits(
     names: Sequence[str], bits: Bits, feeds: Mapping[str, str] | None = None
 ) -> dict[str, int]:
     """Every layer's bits, by name; a shortcut that has none takes those of the layer it feeds.
+
+    Raises ValueError for widths that are too many or too few, or outside 1..16, and unknown names.
 
     >>> resolve_bits(["a", "b", "shortcut"], [8, 4], {"shortcut": "b"})
     {'a': 8, 'b': 4, 'shortcut': 4}

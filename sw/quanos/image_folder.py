@@ -178,7 +178,10 @@ def _check_total(count: int, path: Path) -> None:
 
 
 def hold_out(data: Labelled, share: float, seed: int) -> tuple[Labelled, Labelled]:
-    """(training, test): `share` of each class, one image at least, goes to the second."""
+    """(training, test): `share` of each class, one image at least, goes to the second.
+
+    Raises DataError for a class of one image.
+    """
     images, labels = data
     generator = torch.Generator().manual_seed(seed)
     test = np.zeros(len(labels), bool)
