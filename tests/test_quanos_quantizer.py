@@ -51,9 +51,12 @@ def test_codes_times_step_is_the_output_to_the_last_bit(name: str, bits: int, ki
     assert quantizer.signed == (kind != "unsigned")
 
 
-@pytest.mark.parametrize("bits", [2, 3, 8])
-def test_the_learned_step_has_lsqs_gradient(bits: int) -> None:
-    """Eq. 3 of the paper by automatic differentiation of its parts, scaled as in Section 2.2."""
+@pytest.mark.parametrize(("bits", "share"), [(2, 1), (3, 1), (8, (15 / 127) ** 1.5)])
+def test_the_learned_step_has_lsqs_gradient(bits: int, share: float) -> None:
+    """Eq. 3 of the paper by automatic differentiation of its parts, scaled as in Section 2.2.
+
+    Of codes above 15 by less, as the module says.
+    """
     x, upstream = sample(1, 40), sample(2, 40)
     quantizer, _ = quantizer_pair("lsq", bits)
     quantizer.start(x)
@@ -69,7 +72,26 @@ def test_the_learned_step_has_lsqs_gradient(bits: int) -> None:
     before, rate = step, 1e-3
     quantizer.learned.data -= rate * quantizer.learned.grad
     moved = quantizer.step(x).item() - before  # what SGD makes of the step itself
-    assert moved == pytest.approx(-rate * expected, rel=1e-2, abs=1e-9)
+    assert moved == pytest.approx(-rate * share * expected, rel=1e-2, abs=1e-9)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8, 16])
+def test_a_learned_range_follows_values_that_spread_and_does_not_run_away(bits: int) -> None:
+    """At 16 bits it grew by hundreds in an epoch, and every width below rounded all to zero."""
+    x = sample(0, 4000)
+    quantizer, _ = quantizer_pair("lsq", bits)
+    quantizer.start(x)
+    first = quantizer.learned.item()
+    optimizer = torch.optim.SGD(quantizer.parameters(), lr=0.05, momentum=0.9, nesterov=True)
+    for _ in range(60):
+        optimizer.zero_grad()
+        (10 * (quantizer(1.5 * x) - 1.5 * x).square().mean()).backward()
+        optimizer.step()
+        assert 0.9 < quantizer.learned.item() / first < 2
+    assert quantizer.learned.item() / first > 1.2
+    quantizer.bits = 3
+    error, best = ((q(1.5 * x) - 1.5 * x).square().mean() for q in (quantizer, WeightQuantizer(3)))
+    assert error < 4 * best  # rounded to zero it is twenty times as large
 
 
 def test_learning_the_step_lowers_the_error_of_a_bad_one() -> None:

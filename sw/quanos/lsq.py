@@ -6,8 +6,10 @@ or an image's activations (their Section 2.2).
 
 What is learned is the range in units of the values' spread, `step = learned * unit(bits)`: when the
 bits change, the step follows and learned value and momentum keep their meaning. One SGD step moves
-the quantizer's step as theirs does. The start is the uniform quantizer's step, not their
-2 mean|x| / sqrt(top), which at 16 bits reaches far beyond any value.
+the quantizer's step as theirs does, up to codes of 4 bits. The start is the uniform quantizer's
+step, not their 2 mean|x| / sqrt(top), which at 16 bits reaches far beyond any value; but in a range
+that fits, the values outside drive it by lr top^1.5 in relative terms, at 16 bits by factors of
+hundreds, which no width below can use. Above 4 bits it is therefore driven as at 4 bits.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ from quanos.quantizer import (
     positive,
     wide,
 )
+
+HIGHEST = 15
+"""The largest code up to which the step's gradient is LSQ's."""
 
 
 class _LearnedStep(torch.autograd.Function):
@@ -77,6 +82,7 @@ class _Learned(Quantizer):
     def rounded(self, x: Tensor, step: Tensor) -> Tensor:
         # By 1 / unit**2, the step, not `learned`, moves by lr times LSQ's gradient.
         scale = unit(self.top) ** -2 / (self.count(x) * self.top) ** 0.5
+        scale *= min(1.0, HIGHEST / self.top) ** 1.5
         return apply(_LearnedStep, x, step, self.low, self.top, scale, self.identity_ste)
 
 
