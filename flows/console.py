@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from hw.command import os_sentence
+
 T = TypeVar("T")
 
 
@@ -30,7 +32,7 @@ def run(command: Callable[[], int | None]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except OSError as error:
-        status = _refuse(f"{error.filename or 'a file'}: {error.strerror or error}.")
+        status = _refuse(os_sentence(error))
     except ValueError as error:
         status = _refuse(str(error))
     except KeyboardInterrupt:

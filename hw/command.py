@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import errno
 import json
 import re
 import sys
@@ -51,6 +52,29 @@ def meant(word: str, known: Iterable[str]) -> str:
     """
     found = difflib.get_close_matches(word, list(known), 1, 0.7)
     return f" (did you mean {found[0]}?)" if found else ""
+
+
+REMEDIES = {
+    errno.ENOENT: "check the path",
+    errno.EEXIST: "a file stands where a folder should; name another place",
+    errno.EISDIR: "name a file in it",
+    errno.ENOTDIR: "a part of the path is a file; name another place",
+    errno.EACCES: "name a place that you may read and write",
+    errno.EPERM: "name a place that you may read and write",
+    errno.EROFS: "name a place that can be written",
+    errno.ENOSPC: "free some space and go on; what is finished is kept",
+}
+
+
+def os_sentence(error: OSError) -> str:
+    """What the system refused, and what to do about it.
+
+    >>> os_sentence(FileNotFoundError(2, "No such file or directory", "a.toml"))
+    'a.toml: No such file or directory; check the path.'
+    """
+    remedy = REMEDIES.get(error.errno or 0)
+    text = f"{error.filename or 'a file'}: {error.strerror or error}"
+    return f"{text}; {remedy}." if remedy else f"{text}."
 
 
 @contextlib.contextmanager

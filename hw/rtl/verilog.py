@@ -29,7 +29,7 @@ from amaranth.hdl import (
 )
 from amaranth.lib import wiring
 
-from hw.command import Parser, print_json
+from hw.command import Parser, os_sentence, print_json
 from hw.rtl.mac import Mac
 from hw.rtl.pe import ProcessingElement, element_ports
 from hw.rtl.spec import ENCODINGS, SCHEMES, ArraySpec, MacSpec
@@ -208,7 +208,10 @@ def main(arguments: list[str] | None = None) -> int:
             written.append(str(write(spec, args.out)))
             if not args.json:
                 print(written[-1])
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        print(f"error: {os_sentence(error)}", file=sys.stderr)
+        return 2
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if args.json:

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from hw.command import Parser, aside, print_json
+from hw.command import Parser, aside, os_sentence, print_json
 from hw.rtl.spec import ArraySpec
 from hw.rtl.verilog import write
 from hw.tb import simulator
@@ -185,7 +185,10 @@ def main(arguments: list[str] | None = None) -> int:
         arrays = find_arrays(args.arrays or written(args.build), args.netlists)
         with simulator.locked(args.build), aside(as_json=args.json):
             outcomes = run(arrays, args.build, args.seed, args.waves)
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        print(f"error: {os_sentence(error)}", file=sys.stderr)
+        return 2
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -21,7 +21,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from hw.command import Parser, aside, print_json
+from hw.command import Parser, aside, os_sentence, print_json
 from hw.plan import Plan
 from hw.rtl.spec import SCHEMES, MacSpec
 from hw.rtl.verilog import default_specs, read_spec, write
@@ -288,7 +288,10 @@ def main(arguments: list[str] | None = None) -> int:
                 find_designs(args.rtl, args.schemes, args.netlists), args.build,
                 vectors=args.vectors, seed=args.seed, waves=args.waves,
             )  # fmt: skip
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        print(f"error: {os_sentence(error)}", file=sys.stderr)
+        return 2
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hw.command import Parser, aside, print_json
+from hw.command import Parser, aside, os_sentence, print_json
 from hw.rtl.layers import Layer, read_layers
 from hw.rtl.spec import SCHEMES, ArraySpec
 from hw.rtl.verilog import write
@@ -151,7 +151,10 @@ def main(arguments: list[str] | None = None) -> int:
             outcome = run(
                 folder, spec, args.build, sample=args.sample, seed=args.seed, waves=args.waves
             )
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        print(f"error: {os_sentence(error)}", file=sys.stderr)
+        return 2
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -18,7 +18,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NoReturn, Protocol
 
-from hw.command import meant
+from hw.command import meant, os_sentence
 from quanos import __version__
 from quanos.own_code import ask_for
 
@@ -71,7 +71,7 @@ def guarded(body: Callable[[], int | None]) -> int:
             raise
         return _refuse(f"package {error.name} is missing; install it with pip install quanos[sw].")
     except OSError as error:
-        return _refuse(f"{error.filename or 'a file'}: {error.strerror or error}.")
+        return _refuse(os_sentence(error))
     except ValueError as error:
         return _refuse(str(error))
     except KeyboardInterrupt as error:
@@ -166,9 +166,16 @@ def parse(kind: Callable[..., Command], name: str, words: Sequence[str]) -> Comm
     return command
 
 
+PARSING = r"error parsing (--[\w-]+): .*matching (\S+) could be instantiated from \[(.*)\]"
+"""What tyro says of a value of another type."""
+
+
 def complaint(box: str, kind: Any) -> str:
     """Tyro's first complaint as a sentence, with the option that an unknown one looks like."""
     text = sentence(box)
+    if found := re.fullmatch(PARSING, text):
+        option, wanted, given = found.groups()
+        return f"{option} takes {wanted.removeprefix('{None}|')}, not {given}"
     if not text.startswith("unrecognized"):
         return text
     parts = [kind, *(field.default_factory for field in fields(kind) if field.name == "keys")]

@@ -68,6 +68,8 @@ class Train:
         from quanos.slices import Paused, Slice
         from quanos.summary_table import print_summary
 
+        if self.jobs < 1 or self.time_limit < 0 or self.shard_mb < 0:
+            raise ValueError("--jobs must be 1 or more, --time-limit and --shard-mb 0 or more.")
         name, config = self._configuration()
         folder = self.out or Path("runs") / name
         table = EnergyTable.load(self.table)
