@@ -166,7 +166,10 @@ def parse(kind: Callable[..., Command], name: str, words: Sequence[str]) -> Comm
     return command
 
 
-PARSING = r"error parsing (--[\w-]+): .*matching (\S+) could be instantiated from \[(.*)\]"
+PARSING = (
+    r"error parsing (--[\w-]+): (?:.*matching (\S+) could be instantiated from \[(.*)\]"
+    r"|(?:could not convert string to float|invalid literal for int.*): (.*))"
+)
 """What tyro says of a value of another type."""
 
 
@@ -174,8 +177,9 @@ def complaint(box: str, kind: Any) -> str:
     """Tyro's first complaint as a sentence, with the option that an unknown one looks like."""
     text = sentence(box)
     if found := re.fullmatch(PARSING, text):
-        option, wanted, given = found.groups()
-        return f"{option} takes {wanted.removeprefix('{None}|')}, not {given}"
+        option, wanted, one, other = found.groups()
+        kind_of_value = wanted.removeprefix("{None}|") if wanted else "a number"
+        return f"{option} takes {kind_of_value}, not {one or other}"
     if not text.startswith("unrecognized"):
         return text
     parts = [kind, *(field.default_factory for field in fields(kind) if field.name == "keys")]

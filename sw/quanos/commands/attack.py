@@ -77,6 +77,8 @@ class Attack:
         from quanos.data import load_dataset
         from quanos.protocols import FULL
 
+        if min(self.steps, self.restarts, self.queries) < 1:
+            raise ValueError("--steps, --restarts and --queries must be 1 or more.")
         model, meta = load_network(self.network)
         given = {"attack_images": self.images, "seed": self.seed}
         given["data_dir"] = str(self.data_dir) if self.data_dir else None  # type: ignore[assignment]
