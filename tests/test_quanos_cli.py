@@ -58,6 +58,7 @@ BAD = [
     (["attack", "x", "--epsilon", "x"], "--epsilon takes a number, not 'x'; see quanos attack"),
     (["attack", "x", "--steps", "x"], "--steps takes a number, not 'x'; see quanos attack"),
     (["attack", "x", "--steps", "0"], "--steps, --restarts and --queries must be 1 or more"),
+    (["sweep", "--policies", "--plan"], "at least one policy and one seed"),
     (["train", "--jobs", "0"], "--jobs must be 1 or more"),
     (["train", "--time-limit", "-1"], "--time-limit and --shard-mb 0 or more"),
     (["trian"], "(did you mean train?)"),

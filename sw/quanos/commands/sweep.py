@@ -72,6 +72,8 @@ class Sweep:
         if self.workers < 1:
             raise ValueError(f"--workers must be 1 or more, not {self.workers}.")
         config = override(preset(self.preset) | given(self.keys), "command line")
+        if not self.policies or not self.seeds:
+            raise ValueError("a sweep needs at least one policy and one seed.")
         budgets = self.budgets_mean_bits, self.budgets_mj
         wanted = tasks(config, self.policies, self.seeds, *budgets)
         out = self.out.resolve()
