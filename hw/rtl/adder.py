@@ -4,6 +4,8 @@ Sums here never have a bit that nobody reads and operands that are narrower than
 than its carry: the emitted Verilog states each width exactly.
 """
 
+from contextlib import nullcontext
+
 from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -120,3 +122,20 @@ class LaneAdder(wiring.Component):
 def _extended(product: Value, width: int) -> Value:
     """The product with its sign in the bits above, `width` bits."""
     return Cat(product, product[-1].replicate(width - len(product)))
+
+
+def sum_registers(m: Module, adder: LaneAdder, lanes: Signal, en: Value | None = None) -> Value:
+    """Registers of the adder's sum, taken at every edge or where `en`, as one word.
+
+    Guard bits of a segment that ends no lane are not clocked.
+    """
+    parts: list[Signal] = []
+    for n, (total, guard) in enumerate(adder.fields(adder.z)):
+        parts += [Signal.like(total, name=f"sum{n}", reset_less=True)]
+        parts += [Signal.like(guard, name=f"guard{n}", reset_less=True)]
+        with nullcontext() if en is None else m.If(en):
+            m.d.sync += parts[-2].eq(total)
+        ends = adder.ends_lane(n, lanes)
+        with m.If(ends if en is None else en & ends):
+            m.d.sync += parts[-1].eq(guard)
+    return Cat(parts)

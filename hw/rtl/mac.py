@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.rtl.adder import LaneAdder, at_least, equals
+from hw.rtl.adder import LaneAdder, at_least, equals, sum_registers
 from hw.rtl.booth import create_multiplier
 from hw.rtl.spec import MacSpec
 
@@ -127,17 +127,10 @@ class Mac(wiring.Component):
         return register
 
     def _accumulate(self, m: Module, product: Signal, clear: Value, lanes: Signal) -> None:
-        """Registers of sum and guard bits; those of a segment that ends no lane are not clocked."""
+        """The sum so far, or zero at a `clear`, plus the product."""
         m.submodules.adder = adder = LaneAdder(self.spec)
-        parts: list[Signal] = []
-        for n, (total, guard) in enumerate(adder.fields(adder.z)):
-            parts += [Signal.like(total, name=f"sum{n}", reset_less=True)]
-            parts += [Signal.like(guard, name=f"guard{n}", reset_less=True)]
-            m.d.sync += parts[-2].eq(total)
-            with m.If(adder.ends_lane(n, lanes)):
-                m.d.sync += parts[-1].eq(guard)
         m.d.comb += [
-            self.acc.eq(Cat(parts)),
+            self.acc.eq(sum_registers(m, adder, lanes)),
             adder.x.eq(Mux(clear, 0, self.acc)),
             adder.y.eq(product),
             adder.lanes.eq(lanes),

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.rtl.adder import LaneAdder
+from hw.rtl.adder import LaneAdder, sum_registers
 from hw.rtl.booth import create_multiplier
 from hw.rtl.spec import MacSpec
 
@@ -109,12 +109,4 @@ class ProcessingElement(wiring.Component):
         """The product onto the sum from above."""
         m.submodules.adder = adder = LaneAdder(self.spec)
         m.d.comb += [adder.x.eq(self.sum_in), adder.y.eq(product), adder.lanes.eq(lanes)]
-        parts: list[Signal] = []
-        for n, (total, guard) in enumerate(adder.fields(adder.z)):
-            parts += [Signal.like(total, name=f"sum{n}", reset_less=True)]
-            parts += [Signal.like(guard, name=f"guard{n}", reset_less=True)]
-            with m.If(self.en):
-                m.d.sync += parts[-2].eq(total)
-            with m.If(self.en & adder.ends_lane(n, lanes)):
-                m.d.sync += parts[-1].eq(guard)
-        m.d.comb += self.sum_out.eq(Cat(parts))
+        m.d.comb += self.sum_out.eq(sum_registers(m, adder, lanes, self.en))
