@@ -9,9 +9,15 @@ import pytest
 import torch
 from torch import nn
 
+from hw.rtl.layers import read_layers
 from hw.rtl.spec import MacSpec
+from hw.tb.head import read_head
 from quanos.cli import COMMANDS
+from quanos.export import write_head, write_operands
+from quanos.graph import trace
+from quanos.integers import lower
 from quanos.layers import layer_codes, quantize
+from quanos.models import build_model
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -137,6 +143,26 @@ def convolution(signed: bool) -> tuple[nn.Module, torch.Tensor]:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 2))
     images = torch.randn(2, 3, 4, 4)
     return model, images if signed else images.relu()
+
+
+@pytest.mark.parametrize(("network", "ends"), [("vgg-small", True), ("mobilenetv2", False)])
+def test_the_bench_reads_what_the_trainer_exports(network: str, ends: bool, tmp_path: Path) -> None:
+    """Layers and, where the network ends as its form has it, the head with the trainer's logits."""
+    torch.manual_seed(1)
+    shape = (1, 8, 8)
+    model = quantize(build_model(network, shape, 10), 5).train()
+    for _ in range(2):
+        model(torch.rand(8, *shape))
+    program, images = lower(trace(model.eval()), shape), torch.rand(3, *shape)
+    write_operands(program, images.numpy(), tmp_path)
+    assert write_head(program, model, images, tmp_path / "head.npz") == ends
+    layers = read_layers(tmp_path)
+    assert [one.name for one in layers] == [one.name for one in program.layers]
+    head = read_head(tmp_path, layers[-1])
+    assert (head is not None) == ends
+    if head:
+        assert head.classes == model(images).argmax(1).tolist()
+        assert head.error(head.compute(layers[-1].sums[0])) < 1e-4 * np.abs(head.logits).max()
 
 
 @pytest.mark.parametrize("scheme", ["dg", "dvafs", "dvafs_st"])

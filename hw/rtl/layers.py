@@ -19,6 +19,7 @@ from hw.rtl.spec import MacSpec, Mode
 
 ARRAYS = ("a", "w", "sums")
 NUMBERS = ("bits", "a_signed", "images")
+HEAD = "head.npz"  # beside the layers: what follows the last one (hw.tb.head)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,7 +72,7 @@ def read_layers(folder: Path | str) -> list[Layer]:
 
     Raises ValueError where there are none, or a file is damaged, incomplete or inconsistent.
     """
-    files = sorted(Path(folder).glob("*.npz"))
+    files = sorted(path for path in Path(folder).glob("*.npz") if path.name != HEAD)
     if not files:
         raise ValueError(
             f"{folder} holds no layer operands (*.npz); write them with quanos export --operands."

@@ -89,22 +89,10 @@ def find_arrays(folder: Path, netlists: Path | None = None) -> list[Array]:
 
 def simulate(place: Path, index: int, array: Array, seed: int, waves: bool) -> ArrayOutcome:
     """Simulate array number `index` of the build in `place`."""
-    folder = place / array.spec.name
-    folder.mkdir(exist_ok=True)
-    told, files = folder / "outcome.json", Files(folder)
-    told.unlink(missing_ok=True)
-    task = {"spec": asdict(array.spec), "design": index, "folder": str(folder), "seed": seed}
-    simulator.simulate(
-        place, folder, files.plusargs(), {"BENCH": json.dumps(task)}, waves, module=MODULE
-    )
-    try:
-        outcome = ArrayOutcome(name=array.spec.name, **json.loads(told.read_text("utf-8")))
-    except OSError:
-        error = f"the simulation ended early; see {folder / 'sim.log'}."
-        return ArrayOutcome(name=array.spec.name, error=error)
-    if not outcome.error:
-        files.remove()
-    return outcome
+    name = array.spec.name
+    task = {"spec": asdict(array.spec), "design": index, "seed": seed}
+    told = simulator.simulate(place, Files(place / name), task, MODULE, waves)
+    return ArrayOutcome(name=name, **told)
 
 
 def run(arrays: Sequence[Array], build: Path, seed: int, waves: bool = False) -> list[ArrayOutcome]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw.rtl.spec import MacSpec, Mode
+from hw.tb import files
 from hw.tb.sequences import Sequence
 from hw.tb.wrapper import input_ports, latency
 
@@ -113,16 +115,17 @@ class Checker:
         )
 
 
-class Files:
+class Files(files.Files):
     """Stimulus and result of one simulation, in `folder`."""
 
     def __init__(self, folder: Path):
-        self.stimulus, self.result = folder / "stimulus.bin", folder / "result.bin"
+        super().__init__(folder, ("stimulus", "result"))
 
-    def plusargs(self) -> list[str]:
-        """What tells the simulator where the files are."""
-        return [f"+stimulus={self.stimulus}", f"+result={self.result}"]
+    def write(self, records: Iterable[NDArray[np.uint32]]) -> None:
+        """Write the stimulus."""
+        with self.paths["stimulus"].open("wb") as file:
+            file.writelines(record.tobytes() for record in records)
 
     def results(self, bits: int) -> NDArray[np.uint32]:
         """Result records of so many bits, shape (cycles, words)."""
-        return np.fromfile(self.result, dtype=np.uint32).reshape(-1, bits // 32)
+        return np.fromfile(self.paths["result"], dtype=np.uint32).reshape(-1, bits // 32)

@@ -119,21 +119,10 @@ def simulate(
 
     `module` holds the cocotb tests; `task` adds to what they are told.
     """
-    told = task or {}
-    folder = place / told.get("name", design.spec.name)
-    folder.mkdir(exist_ok=True)
-    (folder / "outcome.json").unlink(missing_ok=True)
-    told = {"spec": asdict(design.spec), "design": index, "folder": str(folder)} | told
-    env = {"BENCH": json.dumps(told | {"vectors": vectors, "seed": seed})}
-    simulator.simulate(place, folder, Files(folder).plusargs(), env, waves, module)
-    try:
-        told = json.loads((folder / "outcome.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        told = {"error": f"the simulation ended early; see {folder / 'sim.log'}."}
-    if not told.get("error"):
-        for file in (Files(folder).stimulus, Files(folder).result):
-            file.unlink(missing_ok=True)
-    return told
+    told = {"spec": asdict(design.spec), "design": index, "vectors": vectors, "seed": seed}
+    told |= task or {}
+    files = Files(place / told.get("name", design.spec.name))
+    return simulator.simulate(place, files, told, module, waves)
 
 
 def check(place: Path, index: int, design: Design, **options: Any) -> Outcome:

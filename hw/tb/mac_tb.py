@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from hw.rtl.spec import MacSpec
 from hw.tb.drivers import Checker, Driver, Files, Monitor
+from hw.tb.files import telling
 from hw.tb.mac_coverage import MacCoverage
 from hw.tb.sequences import Sequence, all_modes, sequences
 
@@ -46,8 +47,7 @@ class Testbench:
 
     async def apply(self, batch: list[Sequence], records: list[NDArray]) -> list[NDArray]:
         """Simulate the records; returns each sequence's accumulators."""
-        with self.files.stimulus.open("wb") as file:
-            file.writelines(record.tobytes() for record in records)
+        self.files.write(records)
         began = time.process_time()
         await self._simulate()
         self.simulation_s += time.process_time() - began
@@ -87,17 +87,13 @@ async def every_mode(dut):
     modes, coverage = all_modes(spec), MacCoverage(spec)
     bench = Testbench(dut, spec, task["design"], seed, folder)
     items = (s for mode in modes for s in sequences(spec, mode, task["vectors"], seed))
-    outcome = {"modes": len(modes)}
-    try:
-        for batch in batches(items):
-            await bench.run(batch)
-            for sequence in batch:
-                coverage.sample(sequence)
-        outcome["coverage"] = [asdict(summary) for summary in coverage.summaries()]
-    except Exception as error:
-        kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
-        outcome["error"] = f"{kind}{error}"
-        raise
-    finally:
-        outcome |= {"vectors": bench.vectors, "simulation_s": bench.simulation_s}
-        (folder / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
+    with telling(folder) as outcome:
+        outcome["modes"] = len(modes)
+        try:
+            for batch in batches(items):
+                await bench.run(batch)
+                for sequence in batch:
+                    coverage.sample(sequence)
+            outcome["coverage"] = [asdict(summary) for summary in coverage.summaries()]
+        finally:
+            outcome |= {"vectors": bench.vectors, "simulation_s": bench.simulation_s}

@@ -13,6 +13,7 @@ import numpy as np
 
 from hw.rtl.spec import MacSpec
 from hw.tb.drivers import MismatchError
+from hw.tb.files import telling
 from hw.tb.mac_tb import Testbench, batches
 from hw.tb.sequences import Sequence, all_modes, sequences
 
@@ -62,9 +63,9 @@ async def every_mutant(dut):
         (batch, bench.records(batch), [sequence.golden(spec) for sequence in batch])
         for batch in rounds(spec, task["vectors"], task["seed"])
     ]
-    outcome = {"error": await mutate(bench, prepared, 0), "found": {}}
-    if not outcome["error"]:
-        for mutant in task["mutants"]:
-            outcome["found"][mutant] = await mutate(bench, prepared, mutant)
-    outcome |= {"vectors": bench.vectors, "simulation_s": bench.simulation_s}
-    (folder / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
+    with telling(folder) as outcome:
+        outcome |= {"error": await mutate(bench, prepared, 0), "found": {}}
+        if not outcome["error"]:
+            for mutant in task["mutants"]:
+                outcome["found"][mutant] = await mutate(bench, prepared, mutant)
+        outcome |= {"vectors": bench.vectors, "simulation_s": bench.simulation_s}

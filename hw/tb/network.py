@@ -1,10 +1,12 @@
 """A network's layers on the simulated array: `python -m hw.tb.network LAYERS --scheme dvafs`.
 
-LAYERS is a folder of layer operands as `quanos export --operands` writes them, or `vgg19`: layers
-of the VGG-19 of the paper, random codes at the bits of its Table II. The array computes products of
-all layers in one run, each layer in its own precision mode, switched between tiles without
-draining; every sum must equal the exported one. Exit status: 0 all equal, 1 a sum is wrong,
-2 bad input or a missing tool.
+LAYERS is a folder of layer operands as `quanos export --operands` writes them; `digits`, those of a
+small trained network and ten images, which come with the project; or `vgg19`, layers of the VGG-19
+of the paper, random codes at the bits of its Table II. The array computes the products of all
+layers in one run, each layer in its own precision mode, switched between tiles without draining;
+every sum must equal the exported one, and the classes that follow from the array's last sums must
+be the trainer's. `--jobs` simulators share the work. Exit status: 0 all equal, 1 a sum or a class
+is wrong, 2 bad input or a missing tool.
 """
 
 from __future__ import annotations
@@ -13,8 +15,11 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,30 +29,47 @@ from hw.rtl.spec import SCHEMES, ArraySpec
 from hw.rtl.verilog import write
 from hw.tb import simulator
 from hw.tb.array_wrapper import array_bench
+from hw.tb.blocks import LAST, blocks
 from hw.tb.harness import waiting
+from hw.tb.head import Head, read_head
 from hw.tb.streams import Files
+from hw.tb.vgg19 import VGG19, vgg19_layers
 
 MODULE = "hw.tb.network_tb"
-VGG19 = "vgg19"
-VGG19_CHANNELS = (*(64,) * 2, *(128,) * 2, *(256,) * 4, *(512,) * 8)
-VGG19_BITS = (9, 4, 5, 3, 3, 3, 4, 2, 4, 6, 9, 8, 9, 7, 3, 2)  # Table II less its 17th
-VGG19_PIXELS = 64  # of a layer's output: those of a tile; what follows them is the same again
+DIGITS = "digits"
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOutcome:
-    """What the array did; `simulation_s` is the simulator's time alone."""
+    """What the arrays did, one a simulator.
+
+    `cycles` are those of all of them. `clock_s` is the wall clock's time of the simulation that
+    took longest, `processor_s` the processor's. `classes` follow from the array's sums of the last
+    layer, `same_class` counts those that the trainer's network gives; neither without a head.
+    """
 
     macs: int = 0
     tiles: int = 0
     modes: int = 0
     cycles: int = 0
-    simulation_s: float = 0.0
+    simulators: int = 1
+    clock_s: float = 0.0
+    processor_s: float = 0.0
+    classes: tuple[int, ...] = ()
+    same_class: int = 0
     error: str = ""
 
 
 def run(
-    layers: Path, spec: ArraySpec, build: Path, *, sample: int, seed: int, waves: bool = False
+    folder: Path,
+    head: Head | None,
+    spec: ArraySpec,
+    build: Path,
+    *,
+    sample: int = 0,
+    seed: int = 1,
+    jobs: int = 1,
+    waves: bool = False,
 ) -> NetworkOutcome:
     """Build the array's simulator under `build` and send it the layers of the folder."""
     sources = build / "arrays"
@@ -55,42 +77,45 @@ def run(
     with waiting(f"building a simulator of {spec.name}"):
         verilog = sources / f"{spec.name}.v"
         place = simulator.build(array_bench([spec]), [verilog], build, waves)
-    folder = place / "network"
-    folder.mkdir(exist_ok=True)
-    told, files = folder / "outcome.json", Files(folder)
-    told.unlink(missing_ok=True)
     task = {
-        "spec": asdict(spec), "folder": str(folder), "layers": str(layers.resolve()),
-        "sample": sample, "seed": seed,
+        "spec": asdict(spec), "layers": str(folder.resolve()), "sample": sample, "seed": seed,
+        "jobs": jobs,
     }  # fmt: skip
-    env = {"BENCH": json.dumps(task)}
-    with waiting("simulating the layers"):
-        simulator.simulate(place, folder, files.plusargs(), env, waves, module=MODULE)
-    try:
-        outcome = NetworkOutcome(**json.loads(told.read_text("utf-8")))
-    except OSError:
-        return NetworkOutcome(error=f"the simulation ended early; see {folder / 'sim.log'}.")
-    if not outcome.error:
-        files.remove()
-    return outcome
+    files = [Files(place / f"network-{job}") for job in range(jobs)]
+    with waiting(f"simulating the layers on {jobs} core(s)"), ThreadPoolExecutor(jobs) as pool:
+        tasks = [
+            pool.submit(simulator.simulate, place, own, task | {"job": job}, MODULE, waves)
+            for job, own in enumerate(files)
+        ]
+    told = [task.result() for task in tasks]
+    if errors := [one["error"] for one in told if one.get("error")]:
+        return NetworkOutcome(error=errors[0])
+    outcome = merged(told)
+    if head and not sample:
+        last = sum(np.load(own.folder / LAST) for own in files)
+        outcome |= classified(head, last[0])
+    return NetworkOutcome(**outcome)
 
 
-def vgg19_layers(build: Path, seed: int) -> Path:
-    """Write random operands of VGG-19's shapes, of as many pixels as an array keeps; the folder."""
-    rng, folder = np.random.default_rng(seed), build / VGG19
-    folder.mkdir(parents=True, exist_ok=True)
-    inputs = 3
-    for number, (outputs, bits) in enumerate(zip(VGG19_CHANNELS, VGG19_BITS, strict=True)):
-        most = (1 << bits - 1) - 1
-        w = rng.integers(-most, most, (1, 9 * inputs, outputs), endpoint=True)
-        a = rng.integers(0, 1 << bits, (1, VGG19_PIXELS, 9 * inputs))
-        path = folder / f"{number:02}-conv{number}.npz"
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        with beside.open("wb") as file:
-            np.savez(file, a=a, w=w, sums=a @ w, bits=bits, a_signed=0, images=1)
-        beside.replace(path)
-        inputs = outputs
-    return folder
+def merged(told: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The simulators' outcomes as one."""
+    sums = {name: sum(one[name] for one in told) for name in ("macs", "tiles", "cycles")}
+    longest = {name: max(one[name] for one in told) for name in ("clock_s", "processor_s")}
+    modes = {mode for one in told for mode in one["modes"]}
+    return sums | longest | {"modes": len(modes), "simulators": len(told)}
+
+
+def classified(head: Head, sums: Any) -> dict[str, Any]:
+    """The classes of the last layer's sums, beside the trainer's."""
+    classes = tuple(head.compute(sums).argmax(1).tolist())
+    same = sum(own == given for own, given in zip(classes, head.classes, strict=True))
+    told = {"classes": classes, "same_class": same}
+    if same < len(classes):
+        told["error"] = (
+            f"the array's sums give the classes {list(classes)}, the trainer's network "
+            f"{head.classes}."
+        )
+    return told
 
 
 def text(layers: list[Layer], spec: ArraySpec, outcome: NetworkOutcome) -> str:
@@ -103,20 +128,31 @@ def text(layers: list[Layer], spec: ArraySpec, outcome: NetworkOutcome) -> str:
         lines.append(
             f"{layer.name:24}{layer.bits:>5}{mode.lanes:>6}{sign:>12}{shape:>18}{layer.macs:>12}"
         )
-    rate = outcome.macs / outcome.simulation_s if outcome.simulation_s else 0.0
-    images = layers[0].images
     lines.append(
-        f"{spec.name}: {outcome.macs} MACs of {images} image(s) in {outcome.tiles} tiles and "
-        f"{outcome.modes} modes, {outcome.cycles} cycles, {rate:.3g} MACs/s"
+        f"{spec.name}: {outcome.macs} MACs of {layers[0].images} image(s) in {outcome.tiles} tiles "
+        f"and {outcome.modes} modes, {outcome.cycles} cycles"
     )
+    if not outcome.error:
+        lines.append(
+            f"{outcome.simulators} simulator(s): {outcome.macs / outcome.clock_s:.3g} MACs/s by "
+            f"the clock, {outcome.macs / outcome.processor_s:.3g} by their processor time"
+        )
+    if outcome.classes:
+        lines.append(
+            f"classes {' '.join(map(str, outcome.classes))}: the trainer's for "
+            f"{outcome.same_class} of {len(outcome.classes)} images"
+        )
     return "\n".join(lines)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Options of the command."""
     parser = Parser("python -m hw.tb.network", __doc__)
-    parser.add_argument("layers", help=f"folder of layer operands (quanos export), or {VGG19}")
+    parser.add_argument(
+        "layers", help=f"folder of layer operands (quanos export), {DIGITS} or {VGG19}"
+    )
     parser.add_argument("--scheme", choices=SCHEMES, default="dvafs", help="of the MACs (dvafs)")
+    parser.add_argument("--width", type=int, default=16, help="bits of their operands (16)")
     parser.add_argument("--rows", type=int, default=8, help="rows of the array (8)")
     parser.add_argument("--columns", type=int, default=8, help="columns of the array (8)")
     parser.add_argument("--k-max", type=int, default=4608, help="longest sum (4608)")
@@ -124,6 +160,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--sample", type=int, default=0, help="blocks of sums a layer, at random; 0: all (0)"
     )
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--jobs", type=int, default=cores, help=f"simulators (cores: {cores})")
     parser.add_argument("--out", type=Path, help="file to write the outcome to, as JSON")
     parser.add_argument("--build", type=Path, default=Path("build/sim"), help="builds (build/sim)")
     parser.add_argument("--seed", type=int, default=1, help="of the sample and idle bits (1)")
@@ -132,6 +170,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     if args.seed < 0 or args.sample < 0:
         raise ValueError("--seed and --sample must be at least 0.")
+    if args.jobs < 1:
+        raise ValueError("--jobs must be at least 1.")
     return args
 
 
@@ -139,18 +179,21 @@ def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
     try:
         args = parse(arguments)
-        folder = vgg19_layers(args.build, args.seed) if args.layers == VGG19 else Path(args.layers)
-        layers = read_layers(folder)
         spec = ArraySpec(
-            scheme=args.scheme, rows=args.rows, columns=args.columns, k_max=args.k_max,
-            depth=args.depth,
+            scheme=args.scheme, w_width=args.width, a_width=args.width, rows=args.rows,
+            columns=args.columns, k_max=args.k_max, depth=args.depth,
         )  # fmt: skip
+        folder = place(args)
+        layers = read_layers(folder)
         check(layers, spec)
+        work = blocks(layers, spec, args.sample, np.random.default_rng(args.seed))
+        head = read_head(folder, layers[-1])
         simulator.prepare()
         with simulator.locked(args.build), aside(as_json=args.json):
             outcome = run(
-                folder, spec, args.build, sample=args.sample, seed=args.seed, waves=args.waves
-            )
+                folder, head, spec, args.build, sample=args.sample, seed=args.seed,
+                jobs=min(args.jobs, len(work)), waves=args.waves,
+            )  # fmt: skip
     except OSError as error:
         print(f"error: {os_sentence(error)}", file=sys.stderr)
         return 2
@@ -172,6 +215,13 @@ def main(arguments: list[str] | None = None) -> int:
     if args.out:
         keep(args.out, spec, outcome)
     return 0
+
+
+def place(args: argparse.Namespace) -> Path:
+    """The folder of the layers."""
+    if args.layers == VGG19:
+        return vgg19_layers(args.build, args.seed)
+    return Path(__file__).with_name(DIGITS) if args.layers == DIGITS else Path(args.layers)
 
 
 def keep(path: Path, spec: ArraySpec, outcome: NetworkOutcome) -> None:

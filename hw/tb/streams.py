@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw.rtl.spec import ArraySpec, Tile
+from hw.tb import files
 from hw.tb.array_wrapper import FILES, input_width, layout, sums_width
 from hw.tb.drivers import soiled
 from hw.tb.products import Product
@@ -159,20 +160,11 @@ class Monitor:
         return records[:, 0], words
 
 
-class Files:
+class Files(files.Files):
     """The streams of one simulation, in `folder`."""
 
     def __init__(self, folder: Path):
-        self.paths = {name: folder / f"{name}.bin" for name in FILES}
-
-    def plusargs(self) -> list[str]:
-        """What tells the simulator where the files are."""
-        return [f"+{name}={path}" for name, path in self.paths.items()]
-
-    def remove(self) -> None:
-        """Delete the files that are there."""
-        for path in self.paths.values():
-            path.unlink(missing_ok=True)
+        super().__init__(folder, FILES)
 
     def write(self, driver: Driver) -> None:
         """Write the records of the input streams, and how sums are taken."""

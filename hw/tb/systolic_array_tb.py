@@ -22,19 +22,24 @@ from numpy.typing import NDArray
 
 from hw.rtl.spec import ArraySpec, Tile
 from hw.tb.drivers import MismatchError
+from hw.tb.files import telling
 from hw.tb.products import Plan, Product, cover, crosses, longest, without_stalls
 from hw.tb.streams import Driver, Files, Monitor
 
 
 @dataclass
 class Run:
-    """What a batch of products gave: sums' words and cycles, beat by beat, and the array's own."""
+    """What a batch of products gave: sums' words and cycles, beat by beat, and the array's own.
+
+    `seconds` is the simulation's time by the clock, `processor_s` by this process' processor.
+    """
 
     passed: NDArray[np.uint32]
     words: NDArray[Any]
     cycles: int
     broken: int
     seconds: float
+    processor_s: float
 
 
 class Testbench:
@@ -56,16 +61,16 @@ class Testbench:
         return await self._simulate()
 
     async def _simulate(self) -> Run:
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         self.dut.go.value = 0
         self.dut.chosen.value = self.design
         await Timer(1, "ns")
         self.dut.go.value = 1
         await RisingEdge(self.dut.finished)
-        seconds = time.perf_counter() - began
+        seconds, worked = time.perf_counter() - began, time.process_time() - worked
         passed, words = self.monitor.beats(self.files.paths["sums"].read_bytes())
         cycles, broken = int(self.dut.cycles.value), int(self.dut.broken.value)
-        return Run(passed, words, cycles, broken, seconds)
+        return Run(passed, words, cycles, broken, seconds, worked)
 
 
 @dataclass(frozen=True)
@@ -75,27 +80,35 @@ class Checker:
     spec: ArraySpec
     seed: int
 
-    def check(self, products: Sequence[Product], run: Run) -> None:
-        """Raises MismatchError, naming the first product and operands whose result differs."""
+    def check(self, products: Sequence[Product], run: Run) -> list[NDArray[np.int64]]:
+        """The products' sums (M, N), as the array gave them.
+
+        Raises MismatchError, naming the first product and operands whose result differs.
+        """
         name = self.spec.name
         if run.broken:
             raise MismatchError(
                 f"{name} withdrew or changed an offered beat of sums in {run.broken} cycles; "
                 f"seed {self.seed}."
             )
-        at = 0
+        at, found = 0, []
         for index, product in enumerate(products):
+            sums = np.zeros((len(product.a), product.w.shape[1]), np.int64)
             for tile in product.tiles(self.spec):
                 if tile.emit:
                     words = run.words[at : at + tile.beats]
-                    self._check_tile(index, product, tile, words)
+                    sums[tile.m, tile.n] = self._check_tile(index, product, tile, words)
                     at += tile.beats
+            found.append(sums)
         if at != len(run.words):
             raise MismatchError(
                 f"{name} gave {len(run.words)} beats of sums instead of {at}; seed {self.seed}."
             )
+        return found
 
-    def _check_tile(self, index: int, product: Product, tile: Tile, words: NDArray[Any]) -> None:
+    def _check_tile(
+        self, index: int, product: Product, tile: Tile, words: NDArray[Any]
+    ) -> NDArray[Any]:
         where = (
             f"{self.spec.name}, product {index} ({product}), tile m {_span(tile.m)}, "
             f"n {_span(tile.n)}"
@@ -115,6 +128,7 @@ class Checker:
                 f"{where}: {got[i, j]} instead of {want[i, j]} at m {tile.m.start + i}, "
                 f"n {tile.n.start + j}, a = {_short(a)}, w = {_short(w)}; seed {self.seed}."
             )
+        return got >> self.spec.mac.shift(product.mode)
 
 
 def _span(part: slice) -> str:
@@ -161,12 +175,6 @@ async def test_array(bench: Testbench, outcome: dict[str, Any]) -> None:
 @cocotb.test()
 async def products_under_stalls(dut):
     task = json.loads(os.environ["BENCH"])
-    folder, outcome = Path(task["folder"]), {}
-    spec = ArraySpec(**task["spec"])
-    try:
+    folder, spec = Path(task["folder"]), ArraySpec(**task["spec"])
+    with telling(folder) as outcome:
         await test_array(Testbench(dut, spec, task["design"], task["seed"], folder), outcome)
-    except AssertionError as error:
-        outcome["error"] = str(error)
-        raise
-    finally:
-        (folder / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")

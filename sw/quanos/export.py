@@ -5,6 +5,9 @@ network.onnx           the same network as QONNX (`quanos.qonnx_export`)
 layers/NN-NAME.npz     operands of real images for a layer's matrix products, in forward order:
                        `a` (groups, M, K), `w` (groups, K, N) and their `sums` (groups, M, N),
                        `bits` of both operands, `a_signed`
+layers/head.npz        what follows the last of them, where that is ReLU, the mean over pixels and a
+                       classifier in floating point: `scale` and `offset` (N,) of its sums, `weight`
+                       and `bias` of the classifier, the trainer's `logits` (images, classes)
 export.json            what was written, and how far trainer and integers agree
 """
 
@@ -123,16 +126,51 @@ def write_operands(program: Program, images: NDArray[Any], folder: Path) -> list
         a, w = columns(operation, codes), weight_matrices(operation)
         path = folder / f"{len(files):02}-{operation.name}.npz"
         arrays = {
-            "a": a.astype(np.int32), "w": w.astype(np.int32), "sums": _as_product(sums, len(w)),
+            "a": _narrow(a), "w": _narrow(w), "sums": _narrow(_as_product(sums, len(w))),
             "bits": np.int64(operation.attributes["bits"]),
             "a_signed": np.int64(operation.attributes["low"] < 0), "images": np.int64(len(images)),
         }  # fmt: skip
-        with writing(path) as beside, beside.open("wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        _written(path, **arrays)
         files.append(path)
 
     interpret(program, images, write)
     return files
+
+
+def _narrow(values: Integers) -> NDArray[Any]:
+    """The values in the smallest type that holds them: files compress better."""
+    low, high = values.min(initial=0), values.max(initial=0)
+    types = (np.uint8, np.int8, np.uint16, np.int16, np.int32, np.int64)
+    fits = (t for t in types if np.iinfo(t).min <= low and high <= np.iinfo(t).max)
+    return values.astype(next(fits))
+
+
+def write_head(program: Program, model: nn.Module, images: Tensor, path: Path) -> bool:
+    """Write what follows the last layer, and the trainer's logits of `images` (N, C, H, W).
+
+    Returns whether the network ends as the file's form has it; nothing is written otherwise.
+    """
+    at = program.operations.index(program.layers[-1])
+    layer, *rest = program.operations[at:]
+    relu = {"low": 0, "high": None}
+    if [o.kind for o in rest] != ["clip", "mean", "float"] or rest[0].attributes != relu:
+        return False
+    with torch.no_grad():
+        logits = model(images).numpy()
+    arrays, one = layer.arrays, 2.0**-program.fraction
+    _written(
+        path,
+        scale=arrays["out_mantissa"] * one * 2.0 ** -arrays["out_shift"],
+        offset=arrays["offset"] * one,
+        weight=rest[2].arrays["weight"], bias=rest[2].arrays["bias"], logits=logits,
+    )  # fmt: skip
+    return True
+
+
+def _written(path: Path, **arrays: Any) -> None:
+    """Write a `.npz` beside `path`, then rename."""
+    with writing(path) as beside, beside.open("wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def _as_product(sums: Integers, groups: int) -> Integers:

@@ -64,8 +64,9 @@ class Export:
             if self.check:
                 agreement = export.compare(model, program, data.some_images(self.check))
             if self.operands:
-                images = data.some_images(self.operands).numpy()
-                export.write_operands(program, images, self.out / "layers")
+                images, layers = data.some_images(self.operands), self.out / "layers"
+                export.write_operands(program, images.numpy(), layers)
+                export.write_head(program, model, images, layers / "head.npz")
         result: dict[str, Any] = export.describe(program, agreement) | {
             "model": config.model,
             "classes": meta["classes"],
