@@ -55,7 +55,7 @@ def netlist_steps(session: nox.Session) -> None:
 
 
 def array_steps(session: nox.Session) -> None:
-    """The arrays' bench, on Verilog and on a netlist, and the proofs."""
+    """The arrays' bench, on Verilog and on a netlist, a network on one, and the proofs."""
     places = f"{BUILD / 'rtl_small'}", f"{BUILD / 'synth_small'}"
     bench = ("python", "-m", "hw.tb.array_harness", "--build", f"{BUILD / 'sim'}")
     session.run(
@@ -66,6 +66,7 @@ def array_steps(session: nox.Session) -> None:
     session.run("python", "-m", "flows.synth", "--rtl", places[0], "--out", places[1])
     session.run(*bench)
     session.run(*bench, "--arrays", places[0], "--netlists", places[1])
+    session.run("python", "-m", "hw.tb.network", "digits", "--build", f"{BUILD / 'sim'}")
     session.run("python", "-m", "flows.control")
     session.run(
         "python", "-m", "flows.equivalence",
@@ -94,14 +95,18 @@ def report_steps(session: nox.Session, options: Sequence[str] = ()) -> None:
 
 
 def codesign_steps(session: nox.Session, options: Sequence[str] = ()) -> None:
-    layers = EXPORT / "layers"
+    layers, measured = EXPORT / "layers", RUN / "network_table.json"  # the report finds it there
     session.run("quanos", "export", f"{RUN}", "--out", f"{EXPORT}", "--operands", "10")
     session.run(
         "python", "-m", "flows.tiling", f"{layers}", "--out", f"{BUILD / 'tiling.json'}",
     )  # fmt: skip
     session.run(
         "python", "-m", "flows.network", f"{layers}", "--rtl", f"{BUILD / 'rtl'}",
-        "--synth", f"{BUILD / 'synth'}", "--out", f"{BUILD / 'network_table.json'}",
+        "--synth", f"{BUILD / 'synth'}", "--out", f"{measured}",
+    )  # fmt: skip
+    session.run(
+        "python", "-m", "flows.array_layers", f"{layers}", "--build", f"{BUILD / 'arrays'}",
+        "--out", f"{BUILD / 'network_arrays.json'}",
     )  # fmt: skip
     session.run(
         "python", "-m", "hw.tb.network", f"{layers}", "--build", f"{BUILD / 'sim'}",
@@ -109,8 +114,10 @@ def codesign_steps(session: nox.Session, options: Sequence[str] = ()) -> None:
     )  # fmt: skip
     session.run(
         "python", "-m", "quanos.codesign", "--export", f"{EXPORT / 'export.json'}",
-        "--tiling", f"{BUILD / 'tiling.json'}", "--table", f"{BUILD / 'network_table.json'}",
-        "--array", f"{BUILD / 'array.json'}", "--out", f"{BUILD / 'codesign.md'}", *options,
+        "--tiling", f"{BUILD / 'tiling.json'}", "--table", f"{measured}",
+        "--array", f"{BUILD / 'array.json'}",
+        "--arrays", f"{BUILD / 'network_arrays.json'}",
+        "--out", f"{BUILD / 'codesign.md'}", *options,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from flows import array_schedule, console
 from flows.activity import Simulator
+from flows.array_schedule import Cycle
 from flows.console import FlowError
 from flows.library import Library
 from flows.measure_point import half_width
@@ -36,18 +37,14 @@ STREAMS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """Energies in fJ per useful multiply-accumulate; `use` is the share of cycles with one.
+class Measured:
+    """Energies in fJ per useful multiply-accumulate; `per_mac` are cycles for each of those.
 
     `ci95_fj` is half of the 95 % interval of `array_fj`, by the streams, which are independent.
     `register_clock_fj` is the clock's energy for each flip-flop in a cycle, gates and all.
     """
 
-    array: str
-    scheme: str
-    bits: int
-    cells: int
-    clock_ps: float
+    per_mac: float
     array_fj: float
     ci95_fj: float
     switching_fj: float
@@ -56,9 +53,63 @@ class Row:
     register_clock_fj: float
     leakage_fj: float
     glitch_fj: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row(Measured):
+    """An array beside its MAC; `use` is the share of cycles with a beat of activations."""
+
+    array: str
+    scheme: str
+    bits: int
+    cells: int
+    clock_ps: float
     use: float
     mac_fj: float
     ratio: float
+
+
+@dataclass(frozen=True)
+class Bench:
+    """An array's netlist with what simulates and prices it."""
+
+    spec: ArraySpec
+    netlist: Netlist
+    library: Library
+    simulator: Simulator
+    model: PowerModel
+
+    @classmethod
+    def load(cls, spec: ArraySpec, folder: Path) -> Bench:
+        """The array whose netlist lies in the folder."""
+        library = Library.load()
+        netlist = Netlist.load(folder / f"{spec.name}.netlist.json", library)
+        return cls(
+            spec, netlist, library, Simulator(netlist, library), PowerModel(netlist, library)
+        )
+
+    def measure(self, streams: list[list[Cycle]], clock_ps: float) -> Measured:
+        """Energies on streams of equal length, whose first WARMUP cycles do not count."""
+        netlist, count, cycles = self.netlist, len(streams), len(streams[0]) - WARMUP
+        inputs = array_schedule.inputs(netlist, streams)
+        counted = self.simulator.run(inputs, WARMUP, count)
+        per_mac = count * cycles / array_schedule.useful_macs(streams, WARMUP)
+        each = [counted.activity(netlist, batch=i) for i in range(count)]
+        energies = self.model.energies(
+            [counted.activity(netlist), counted.activity(netlist, glitches=False), *each]
+        )
+        scale = LAW.energy_ratio(NOMINAL_V, self.library.vdd_v) * per_mac
+        parts = energies.parts_fj(clock_ps, scale)
+        whole, settled, *by_stream = np.sum(list(parts.values()), axis=0).tolist()
+        registers = sum(self.library.cells[x.cell].kind == "flipflop" for x in netlist.instances)
+        return Measured(
+            per_mac=per_mac,
+            array_fj=whole,
+            ci95_fj=half_width(by_stream),
+            **{f"{name}_fj": float(values[0]) for name, values in parts.items()},
+            register_clock_fj=float(parts["clock"][0]) / per_mac / registers,
+            glitch_fj=whole - settled,
+        )
 
 
 def specs(folder: Path) -> list[ArraySpec]:
@@ -79,43 +130,27 @@ def measure(
     spec: ArraySpec, folder: Path, bits: Sequence[int], kind: str, seed: int, table: EnergyTable
 ) -> Iterator[Row]:
     """A row for each precision that the array can run."""
-    library = Library.load()
-    netlist = Netlist.load(folder / f"{spec.name}.netlist.json", library)
-    registers = sum(library.cells[x.cell].kind == "flipflop" for x in netlist.instances)
-    simulator, model = Simulator(netlist, library), PowerModel(netlist, library)
+    bench = Bench.load(spec, folder)
     for k in bits:
         if spec.scheme == "fixed" and k != spec.w_width:
             continue
         mode = spec.mac.mode(k, k)
-        generators = np.random.default_rng(seed).spawn(STREAMS)
         streams = [
-            array_schedule.schedule(spec, mode, kind, rng, WARMUP + CYCLES) for rng in generators
+            array_schedule.random_schedule(spec, mode, kind, rng, WARMUP + CYCLES)
+            for rng in np.random.default_rng(seed).spawn(STREAMS)
         ]
-        counted = simulator.run(array_schedule.inputs(netlist, streams), WARMUP, STREAMS)
-        macs = array_schedule.useful_macs(spec, mode, streams, WARMUP)
-        per_mac = STREAMS * CYCLES / macs
         mac = table.row(spec.scheme, k, k, stimulus=kind)
-        each = [counted.activity(netlist, batch=i) for i in range(STREAMS)]
-        energies = model.energies(
-            [counted.activity(netlist), counted.activity(netlist, glitches=False), *each]
-        )
-        scale = LAW.energy_ratio(NOMINAL_V, library.vdd_v) * per_mac
-        parts = energies.parts_fj(mac.clock_ps, scale)
-        whole, settled, *by_stream = np.sum(list(parts.values()), axis=0).tolist()
+        found = bench.measure(streams, mac.clock_ps)
         yield Row(
             array=spec.name,
             scheme=spec.scheme,
             bits=k,
-            cells=len(netlist.instances),
+            cells=len(bench.netlist.instances),
             clock_ps=mac.clock_ps,
-            array_fj=whole,
-            ci95_fj=half_width(by_stream),
-            **{f"{name}_fj": float(values[0]) for name, values in parts.items()},
-            register_clock_fj=float(parts["clock"][0]) / per_mac / registers,
-            glitch_fj=whole - settled,
-            use=macs / (STREAMS * CYCLES * spec.rows * spec.columns * mode.lanes),
+            use=1 / (found.per_mac * spec.rows * spec.columns * mode.lanes),
             mac_fj=mac.energy_fj,
-            ratio=whole / mac.energy_fj,
+            ratio=found.array_fj / mac.energy_fj,
+            **asdict(found),
         )
 
 
@@ -151,6 +186,8 @@ How far N_C x E_MAC, MACs times the energy table's MAC energy, is from a whole a
   most 32 flip-flops each, 517 more, and their real slews, the DVAFS array takes 3.9 % more
   at 16 bits than here; of at most 63, 227 more, 6.4 % (once, on 4 streams of 64 cycles).
 - The MAC's row comes from the shipped energy table, made by `nox -s energy`.
+- Layers of a trained network on arrays of their own, with their own operands: `python -m
+  flows.array_layers`, in [codesign.md](codesign.md).
 """
 
 

@@ -1,4 +1,4 @@
-"""Stimulus of a systolic array: tiles of random matrices, as they come off its schedule.
+"""Stimulus of a systolic array: the tiles of a product, as they come off its schedule.
 
 Weights of a tile are loaded while the tile before runs, its activations follow as soon as they are,
 and sums are always taken: the streams' handshakes of `hw.rtl.systolic_array`, cycle by cycle.
@@ -6,7 +6,7 @@ and sums are always taken: the streams' handshakes of `hw.rtl.systolic_array`, c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,21 +14,25 @@ from numpy.typing import NDArray
 
 from flows.functional import Bits
 from flows.netlist import Netlist
-from flows.stimulus import activations, weights
-from hw.rtl.spec import ArraySpec, Mode
+from flows.stimulus import Codes, activations, weights
+from hw.rtl.spec import ArraySpec, Mode, Tile
 
 Beat = tuple[tuple[int, int], ...]  # (value, width) of the payload's fields, lowest first
 
 
 @dataclass(frozen=True)
 class Cycle:
-    """What the ports get in a cycle; None where a stream has nothing."""
+    """What the ports get in a cycle; None where a stream has nothing.
+
+    `macs` are the multiply-accumulates that the beat of activations brings to the product.
+    """
 
     weights: Beat | None
     activations: Beat | None
+    macs: int
 
 
-def schedule(
+def random_schedule(
     spec: ArraySpec, mode: Mode, kind: str, rng: np.random.Generator, cycles: int
 ) -> list[Cycle]:
     """So many cycles of one product whose K has as many tiles as are begun in them."""
@@ -37,16 +41,23 @@ def schedule(
     k, n = tiles * spec.rows * per_row, spec.columns * per_column
     w = weights(rng, kind, mode.w_bits, (k, n))
     a = activations(rng, kind, mode.a_bits, (spec.depth, k), signed=mode.a_signed)
-    order = list(spec.tiles(spec.depth, k, n, mode))
-    packed = [spec.pack(w, a, tile, mode) for tile in order]
+    return schedule(spec, mode, w, a, list(spec.tiles(spec.depth, k, n, mode)), cycles)
+
+
+def schedule(
+    spec: ArraySpec, mode: Mode, w: Codes, a: Codes, tiles: Sequence[Tile], cycles: int
+) -> list[Cycle]:
+    """So many cycles of tiles of the product `a` (M, K) times `w` (K, N), one after the other."""
+    packed = [spec.pack(w, a, tile, mode) for tile in tiles]
     loads = _beats([_weight_beats(spec, mode, words) for words, _ in packed])
     runs = _beats(
         [
             _activation_beats(spec, mode, words, tile.clear, tile.emit)
-            for (_, words), tile in zip(packed, order, strict=True)
+            for (_, words), tile in zip(packed, tiles, strict=True)
         ]
     )
-    return list(_handshake(loads, runs, cycles))
+    macs = [(t.k.stop - t.k.start) * (t.n.stop - t.n.start) for t in tiles for _ in range(t.beats)]
+    return list(_handshake(loads, runs, macs, cycles))
 
 
 def inputs(netlist: Netlist, streams: list[list[Cycle]]) -> dict[int, Bits]:
@@ -66,10 +77,9 @@ def inputs(netlist: Netlist, streams: list[list[Cycle]]) -> dict[int, Bits]:
     return found
 
 
-def useful_macs(spec: ArraySpec, mode: Mode, streams: list[list[Cycle]], start: int) -> int:
+def useful_macs(streams: list[list[Cycle]], start: int) -> int:
     """Multiply-accumulates of the beats of activations from cycle `start` on."""
-    beats = sum(cycle.activations is not None for stream in streams for cycle in stream[start:])
-    return beats * spec.rows * spec.columns * mode.lanes
+    return sum(cycle.macs for stream in streams for cycle in stream[start:])
 
 
 def _held(beats: list[Beat | None], width: int) -> NDArray[np.uint8]:
@@ -119,7 +129,10 @@ def _beats(tiles: list[list[Beat]]) -> list[tuple[Beat, int, int]]:
 
 
 def _handshake(
-    loads: list[tuple[Beat, int, int]], runs: list[tuple[Beat, int, int]], cycles: int
+    loads: list[tuple[Beat, int, int]],
+    runs: list[tuple[Beat, int, int]],
+    macs: list[int],
+    cycles: int,
 ) -> Iterator[Cycle]:
     """The beats that are taken in each cycle; one that waits is not shown."""
     loaded, next_load, next_run = False, 0, 0
@@ -134,4 +147,4 @@ def _handshake(
         # As the hardware's: set by a tile's last weights, cleared by its first activations.
         last = load is not None and load[1] == load[2] - 1
         loaded = (loaded or last) and not (run is not None and run[1] == 0)
-        yield Cycle(load and load[0], run and run[0])
+        yield Cycle(load and load[0], run and run[0], macs[next_run - 1] if run else 0)

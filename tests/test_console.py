@@ -22,7 +22,8 @@ from quanos.data import load_dataset
 MODULES = (
     *("hw.rtl.verilog", "hw.tb.harness", "hw.tb.array_harness", "hw.tb.network"),
     *("flows.synth", "flows.activity", "flows.timing", "flows.power", "flows.measure"),
-    *("flows.mutate", "flows.array_energy", "flows.network", "flows.tiling", "flows.supply"),
+    *("flows.mutate", "flows.array_energy", "flows.array_layers", "flows.network"),
+    *("flows.tiling", "flows.supply"),
     *("flows.table_export", "flows.equivalence", "flows.control", "flows.compact", "flows.bench"),
     *("quanos.reproduce.__main__",),
 )
@@ -98,6 +99,7 @@ NEEDED = {
     "flows.power": ("x", "--saif", "x", "--clock-ps", "1"),
     "flows.array_energy": ("--synth", "x"),
     "flows.network": ("x", "--out", "x"),
+    "flows.array_layers": ("x", "--out", "x"),
     "flows.tiling": ("x",),
     "flows.supply": ("x", "x", "x"),
     "flows.compact": ("x", "--out", "x"),

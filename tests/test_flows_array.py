@@ -53,7 +53,7 @@ def stimulus(spec, netlist, streams=1, cycles=1 + CYCLES, bits=None):
     bits = bits or (spec.w_width if spec.scheme == "fixed" else spec.w_width // 2 + 1)
     mode = spec.mac.mode(bits, bits)
     made = [
-        array_schedule.schedule(spec, mode, "uniform", np.random.default_rng(s), cycles)
+        array_schedule.random_schedule(spec, mode, "uniform", np.random.default_rng(s), cycles)
         for s in range(streams)
     ]
     return mode, made, array_schedule.inputs(netlist, made)
@@ -99,7 +99,7 @@ def test_the_schedule_makes_the_array_compute_the_product(array, bits, lanes):
     ]
     assert len(words) == spec.depth
     assert np.array_equal(spec.unpack(columns, tile, mode), spec.compute(w, a, mode))
-    assert array_schedule.useful_macs(spec, mode, made, 0) == spec.depth * k * n
+    assert array_schedule.useful_macs(made, 0) == spec.depth * k * n
 
 
 def settle(circuit, trace):

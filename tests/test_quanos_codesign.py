@@ -42,12 +42,21 @@ def files(tmp_path: Path) -> Codesign:
             for scheme in SCHEMES for one in shapes
         ]},
     )  # fmt: skip
-    counts = {"macs": 9, "tiles": 8, "modes": 7, "cycles": 6}
+    counts = {"macs": 9, "tiles": 8, "modes": 7, "cycles": 6, "classes": [4, 2], "same_class": 2}
     write(tmp_path / "array.json", {"array": "array_dvafs_16_8x8"} | counts)
+    write(
+        tmp_path / "arrays.json",
+        {"side": 4, "seed": 0, "streams": 8, "rows": [
+            {"layer": one.name, "scheme": scheme, "bits": BITS, "array": "a", "array_fj": 75,
+             "ci95_fj": 3, "uniform_fj": 100}
+            for scheme in SCHEMES for one in shapes
+        ]},
+    )  # fmt: skip
     measured(tmp_path / "table.json", [one.name for one in shapes])
     return Codesign(
         export=tmp_path / "export.json", tiling=tmp_path / "tiling.json",
         array=tmp_path / "array.json", table=tmp_path / "table.json",
+        arrays=tmp_path / "arrays.json",
         out=tmp_path / "docs/codesign.md",
     )  # fmt: skip
 
@@ -72,16 +81,19 @@ def test_every_layer_stands_on_the_page(files: Codesign) -> None:
     files.run()
     text = files.out.read_text(encoding="utf-8")
     layers = collect(
-        read_json(files.export), read_json(files.tiling), EnergyTable.load(files.table)
-    )
+        read_json(files.export), read_json(files.tiling), EnergyTable.load(files.table),
+        read_json(files.arrays),
+    )  # fmt: skip
     for layer in layers:
-        assert text.count(f"| {layer.name} |") == 4
+        assert text.count(f"| {layer.name} |") == 5
         law, uniform, own = layer.compute_uj("dvafs")
         if not layer.shape.signed:  # the first layer is held against signed uniform codes
             assert own == pytest.approx(uniform / 2)
         assert law == pytest.approx(layer.shape.macs * (3.1 * BITS / 32 + 0.1) / 1e6)  # Table I
         assert layer.access_uj("dvafs")[1] == pytest.approx(2 * layer.access_uj("dvafs")[0])
     assert "(0.50)" in text
+    assert text.count("75 (0.75)") == len(SCHEMES) * len(layers)
+    assert "their classes are the trainer's for 2 of 2 images" in text
     assert "0 of " in text
     assert "<svg" in files.out.with_suffix(".svg").read_text(encoding="utf-8")
 
@@ -97,6 +109,9 @@ REFUSED = [
     ("lacks layer features.0", "tiling", lambda c: c["layers"].pop(0)),
     ("of another network", "tiling", lambda c: c["layers"][0].update(macs=1)),
     ("no row for scheme", "export", lambda c: c["layers"][0].update(bits=5)),
+    ("lack layer features.0 at 4 bits", "arrays", lambda c: c["rows"].pop(0)),
+    ("lack layer features.0 at 4 bits", "arrays", lambda c: c["rows"][0].update(bits=5)),
+    ("has schema 99; this version reads", "table", lambda c: c.update(schema=99)),
     ("has no 'cycles'", "array", lambda c: c.pop("cycles")),
 ]
 

@@ -37,6 +37,7 @@ class Layer:
     placed: dict[str, Node]
     own_fj: dict[str, float]
     uniform_fj: dict[str, float]
+    on_arrays: dict[str, Node]
 
     @property
     def name(self) -> str:
@@ -63,10 +64,12 @@ class Codesign:
     """Written by quanos export."""
     tiling: Path = Path("build/tiling.json")
     """Written by python -m flows.tiling --out."""
-    table: Path = Path("build/network_table.json")
+    table: Path = Path("runs/digits/network_table.json")
     """Written by python -m flows.network."""
     array: Path = Path("build/array.json")
     """Written by python -m hw.tb.network --out."""
+    arrays: Path = Path("build/network_arrays.json")
+    """Written by python -m flows.array_layers."""
     scheme: Annotated[str, tyro.conf.arg(metavar="|".join(SCHEMES))] = "dvafs"
     """MAC whose figures come first."""
     out: Path = Path("build/codesign.md")
@@ -77,16 +80,17 @@ class Codesign:
         if self.scheme not in SCHEMES:
             raise ValueError(f"scheme {self.scheme!r} is unknown; there are {', '.join(SCHEMES)}.")
         export, tiling, array = (read_json(p) for p in (self.export, self.tiling, self.array))
-        layers = collect(export, tiling, EnergyTable.load(self.table))
+        arrays = read_json(self.arrays)
+        layers = collect(export, tiling, EnergyTable.load(self.table), arrays)
         self.out.parent.mkdir(parents=True, exist_ok=True)
         figure = self.out.with_suffix(".svg")
         write_text(figure, draw(layers, self.scheme) + "\n")
-        text = "\n\n".join(page(export, tiling, array, layers, self.scheme, figure.name))
+        text = "\n\n".join(page(export, tiling, array, arrays, layers, self.scheme, figure.name))
         write_text(self.out, text + "\n")
         print(f"wrote {os.fspath(self.out)}")
 
 
-def collect(export: Node, tiling: Node, table: EnergyTable) -> list[Layer]:
+def collect(export: Node, tiling: Node, table: EnergyTable, arrays: Node) -> list[Layer]:
     """The layers in forward order; ValueError where the files are not of one network."""
     shape = [size.whole() for size in export["input_shape"]]
     with torch.device("meta"):  # shapes are enough
@@ -98,11 +102,18 @@ def collect(export: Node, tiling: Node, table: EnergyTable) -> list[Layer]:
     placed: dict[str, dict[str, Node]] = {}
     for row in tiling["layers"]:
         placed.setdefault(row["name"].text(), {})[row["scheme"].text()] = row
-    return [_layer(shapes[name], exported[name], placed, table) for name in exported]
+    on_arrays: dict[str, dict[str, Node]] = {}
+    for row in arrays["rows"]:
+        on_arrays.setdefault(row["layer"].text(), {})[row["scheme"].text()] = row
+    return [_layer(shapes[name], exported[name], placed, table, on_arrays) for name in exported]
 
 
 def _layer(
-    shape: LayerShape, exported: Node, placed: dict[str, dict[str, Node]], table: EnergyTable
+    shape: LayerShape,
+    exported: Node,
+    placed: dict[str, dict[str, Node]],
+    table: EnergyTable,
+    on_arrays: dict[str, dict[str, Node]],
 ) -> Layer:
     name, bits = shape.name, exported["bits"].whole()
     rows = placed.get(name, {})
@@ -115,9 +126,15 @@ def _layer(
         {s: table.row(s, bits, bits, stimulus=stimulus).energy_fj for s in SCHEMES}
         for stimulus in (name, f"uniform{signed}")
     ]
+    measured = on_arrays.get(name, {})
+    if set(measured) != set(SCHEMES) or any(r["bits"].whole() != bits for r in measured.values()):
+        raise ValueError(
+            f"the arrays' energies lack layer {name} at {bits} bits in some scheme; make them anew "
+            "with python -m flows.array_layers."
+        )
     return Layer(
         shape=shape, bits=bits, exported=exported, placed=rows,
-        own_fj=energies[0], uniform_fj=energies[1],
+        own_fj=energies[0], uniform_fj=energies[1], on_arrays=measured,
     )  # fmt: skip
 
 
@@ -149,7 +166,13 @@ def draw(layers: Sequence[Layer], scheme: str) -> str:
 
 
 def page(
-    export: Node, tiling: Node, array: Node, layers: Sequence[Layer], scheme: str, figure: str
+    export: Node,
+    tiling: Node,
+    array: Node,
+    arrays: Node,
+    layers: Sequence[Layer],
+    scheme: str,
+    figure: str,
 ) -> Iterator[str]:
     """The parts of the page."""
     yield INTRODUCTION
@@ -170,8 +193,8 @@ def page(
     yield (
         f"`{array['array'].text()}` in Verilator: {array['macs'].whole():,} MACs in "
         f"{array['tiles'].whole():,} tiles and {array['modes'].whole()} modes, switched without "
-        f"draining, {array['cycles'].whole():,} cycles; every sum equals the interpreter's. One "
-        f"image on {rows} x {columns} elements of {scheme}:"
+        f"draining, {array['cycles'].whole():,} cycles; every sum equals the interpreter's"
+        f"{_classes(array)}. One image on {rows} x {columns} elements of {scheme}:"
     )
     yield _table(
         ("layer", "bits", "lanes", "M x K x N", "tiles", "cycles", "lanes in use"),
@@ -182,6 +205,23 @@ def page(
     yield _table(
         ("layer", "bits", *SCHEMES),
         [(layer.name, f"{layer.bits}", *(_own(layer, one) for one in SCHEMES)) for layer in layers],
+    )
+    side, streams = arrays["side"].whole(), arrays["streams"].whole()
+    yield (
+        f"The same on whole arrays of {side} x {side} elements, fJ per useful MAC, everything in "
+        f"the array counted; codes in the order of the tiling, {streams} streams of blocks drawn "
+        f"at random (seed {arrays['seed'].whole()}); in brackets, times that of uniform codes in "
+        "the same tiles."
+    )
+    yield _table(
+        ("layer", "bits", *SCHEMES, f"95 %, {scheme}"),
+        [
+            (
+                *(layer.name, f"{layer.bits}", *(_on_array(layer, one) for one in SCHEMES)),
+                f"{layer.on_arrays[scheme]['ci95_fj'].number():.0f}",
+            )
+            for layer in layers
+        ],
     )
     yield "## One image, three models\n\n" + f"![Energy of the MACs by layer]({figure})"
     yield f"uJ of one image; the MACs are {scheme}'s, accesses cost {ACCESS_PJ_PER_BIT} pJ a bit."
@@ -199,7 +239,9 @@ COMMANDS = {
     "export": "    quanos export runs/digits --out build/export --operands 10",
     "array": "    python -m flows.tiling build/export/layers --out build/tiling.json\n"
     "    python -m hw.tb.network build/export/layers --out build/array.json",
-    "energy": "    python -m flows.network build/export/layers --out build/network_table.json",
+    "energy": "    python -m flows.network build/export/layers "
+    "--out runs/digits/network_table.json\n"
+    "    python -m flows.array_layers build/export/layers --out build/network_arrays.json",
 }
 THREE = (
     *("layer", "bits", "MACs: linear law", "uniform codes", "own codes"),
@@ -228,6 +270,18 @@ def _placed(row: Node) -> tuple[str, ...]:
 def _own(layer: Layer, scheme: str) -> str:
     own, uniform = layer.own_fj[scheme], layer.uniform_fj[scheme]
     return f"{own:,.0f} ({own / uniform:.2f})"
+
+
+def _on_array(layer: Layer, scheme: str) -> str:
+    own, uniform = (layer.on_arrays[scheme][f"{x}_fj"].number() for x in ("array", "uniform"))
+    return f"{own:,.0f} ({own / uniform:.2f})"
+
+
+def _classes(array: Node) -> str:
+    """What the array's sums say about the images, where the network has a head."""
+    images = sum(1 for _ in array["classes"])
+    same = array["same_class"].whole()
+    return f", and their classes are the trainer's for {same} of {images} images" if images else ""
 
 
 def _three(layer: Layer, scheme: str) -> tuple[str, ...]:
