@@ -7,16 +7,17 @@ import html
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
-from finished_run import ACCURACY, column, cost, summary, write_run
+from finished_run import ACCURACY, BITS, LAYERS, column, cost, summary, write_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.table import EnergyTable, TableError
+from flows.table import SCHEMES, EnergyTable, TableError
 from quanos.cli import guarded
 from quanos.commands.report import Report
 from quanos.page_beside import short_names
@@ -44,6 +45,42 @@ def set_at(content: Any, way: tuple[Any, ...], value: Any) -> Any:
         content = content[key]
     content[way[-1]] = value
     return content
+
+
+def measured(path: Path, left_out: str = "") -> Path:
+    """Energies of the run's layers on their own operands: a quarter of uniform ones'."""
+    shipped = EnergyTable.load()
+    rows = [
+        replace(row, stimulus=layer, energy_fj=row.energy_fj / 4, switching_fj=row.switching_fj / 4,
+                internal_fj=row.internal_fj / 4, clock_fj=row.clock_fj / 4,
+                leakage_fj=row.leakage_fj / 4)
+        for layer, bits in zip(LAYERS, BITS["quanos"], strict=True)
+        if layer != left_out
+        for row in (shipped.row(scheme, bits, bits) for scheme in SCHEMES)
+    ]  # fmt: skip
+    EnergyTable(shipped.header, (*shipped.rows, *rows)).save(path)
+    return path
+
+
+@pytest.mark.parametrize("lies_in_the_run", [True, False])
+def test_layers_on_their_own_operands(run: Path, tmp_path: Path, lies_in_the_run: bool) -> None:
+    """Named, or found in the run's folder; without either the page has no such table."""
+    title = "Layers on their own operands"
+    assert title not in words(rendered(run))
+    own = None if lies_in_the_run else tmp_path / "own.json"
+    measured(own or run / "network_table.json")
+    page = words(render([read_run(run)], EnergyTable.load(), "html", own))
+    assert title in page
+    row = EnergyTable.load().row("dvafs", 7, 7)
+    assert f"features.3 7 {EnergyTable.load().row('fixed', 7, 7).energy_fj / 4:,.0f} (0.25)" in page
+    assert f"{row.energy_fj / 4:,.0f} (0.25)" in page
+    assert re.search(r"dvafs \S+ µJ against \S+", page)
+
+
+def test_a_table_without_a_layer_is_refused(run: Path, tmp_path: Path) -> None:
+    own = measured(tmp_path / "own.json", left_out="features.7")
+    with pytest.raises(TableError, match=r"features\.7"):
+        render([read_run(run)], EnergyTable.load(), "html", own)
 
 
 CHANGES = [

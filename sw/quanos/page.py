@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from flows.table import EnergyTable
@@ -13,13 +14,17 @@ from quanos.jsonfile import printable
 from quanos.markup import Markup, element, join
 from quanos.page_beside import beside, short_names
 from quanos.page_figures import POINT, curves, layers, mac_energy
+from quanos.page_layers import own_operands
 from quanos.page_pareto import accuracy_energy
 from quanos.page_results import ABSENT, gates, results
 from quanos.results import Run
 
 
-def page(runs: Sequence[Run], prices: EnergyTable | None) -> str:
-    """The whole page; `prices` is the table that the runs were priced with, if it is at hand."""
+def page(runs: Sequence[Run], prices: EnergyTable | None, layers_path: Path | None = None) -> str:
+    """The whole page; `prices` is the table that the runs were priced with, if it is at hand.
+
+    `layers_path` is what flows.network measured on the first run's layers.
+    """
     style = resources.files("quanos").joinpath("report.css").read_text("utf-8")
     head = element(
         "head",
@@ -35,7 +40,8 @@ def page(runs: Sequence[Run], prices: EnergyTable | None) -> str:
         _run(run, prices, name, anchor, alone=alone)
         for run, name, anchor in zip(runs, names, anchors, strict=True)
     ]
-    main = [beside(runs, names, anchors), sections, mac_energy(prices)]
+    own = own_operands(runs, layers_path)
+    main = [beside(runs, names, anchors), sections, own, mac_energy(prices)]
     foot = element("footer", _provenance(runs, prices))
     body = element("body", element("main", main), foot)
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"

@@ -25,7 +25,12 @@ SUFFIXES = {"html": "html", "json": "json", "markdown": "md", "csv": "csv"}
 
 
 def write_report(
-    folders: Sequence[Path], out: Path, *, table_path: Path | None = None, kind: str = "html"
+    folders: Sequence[Path],
+    out: Path,
+    *,
+    table_path: Path | None = None,
+    layers_path: Path | None = None,
+    kind: str = "html",
 ) -> dict[str, Any]:
     """Read the runs in `folders` and write their report to `out`; returns what was written.
 
@@ -34,7 +39,7 @@ def write_report(
     runs = [read_run(folder) for folder in folders]
     table = find_table(runs, table_path)
     try:
-        text = render(runs, table, kind)
+        text = render(runs, table, kind, layers_path)
     except RecursionError:
         raise FileContentError("a file of these runs is nested too deeply to be one.") from None
     try:
@@ -64,10 +69,12 @@ def find_table(runs: Sequence[Run], path: Path | None) -> EnergyTable | None:
     return table
 
 
-def render(runs: Sequence[Run], table: EnergyTable | None, kind: str) -> str:
+def render(
+    runs: Sequence[Run], table: EnergyTable | None, kind: str, layers_path: Path | None = None
+) -> str:
     """The report's text in one of FORMATS."""
     if kind == "html":
-        return page(runs, table)
+        return page(runs, table, layers_path)
     return {"json": _json, "markdown": _markdown, "csv": _csv}[kind](runs)
 
 

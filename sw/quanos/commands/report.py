@@ -24,6 +24,9 @@ class Report:
     """Run folders that quanos train made."""
     table: Path | None = None
     """Energy table that the runs were priced with; without it the one that ships."""
+    layers: Path | None = None
+    """What python -m flows.network measured on the first run's layers; without it
+    network_table.json in a run's folder, where there is one. HTML alone shows it."""
     out: Path | None = None
     """File to write; without it report.html, .json, .md or .csv by the format."""
     format: Literal["html", "json", "markdown", "csv"] = "html"
@@ -38,7 +41,9 @@ class Report:
         from quanos.report import SUFFIXES, write_report
 
         out = self.out or Path(f"report.{SUFFIXES[self.format]}")
-        written = write_report(self.runs, out, table_path=self.table, kind=self.format)
+        written = write_report(
+            self.runs, out, table_path=self.table, layers_path=self.layers, kind=self.format
+        )
         if self.json:
             print_json(written)
         else:
