@@ -268,7 +268,7 @@ def test_a_read_only_folder_is_one_sentence(tmp_path: Path, capsys) -> None:
     with mounted(tmp_path / "disk", "size=64k,ro") as disk:
         assert quanos("train", *SHORT, "--out", disk / "run") == 2
     (said,) = capsys.readouterr().err.splitlines()
-    assert said.endswith("Read-only file system.")
+    assert "Read-only file system" in said
 
 
 @pytest.mark.faults
@@ -282,7 +282,7 @@ def test_a_disk_that_is_full_and_then_is_not(job: Job, tmp_path: Path, size: int
             _, said = process.communicate()
             assert process.returncode in (0, 2), said
             if process.returncode:
-                assert "No space left on device." in said.splitlines()[-1]
+                assert "No space left on device" in said.splitlines()[-1]
                 assert "Traceback" not in said
             assert_whole(disk)
             remount(disk, "size=64m")
