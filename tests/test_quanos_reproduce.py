@@ -290,6 +290,16 @@ def test_policies_are_compared_over_seeds(tmp_path) -> None:
     assert "| random | 4.50 [4.50, 4.50] | 3.00 [3.00, 3.00] | 71.00 [50.00, 92.00] |" in text
     assert "worst case at 8/255" not in text.split("## What")[0]
     assert "2 of 2 pass" in text
+    assert "rank correlation" not in text  # all first layers have the same bits
+    for summary in (run["summary"] for run in seeds.values()):
+        summary["columns"]["hessian"] = column(0.93) | {"bits": {"a": 2, "b": 7}}
+        summary["columns"]["hessian"]["strong"] = [
+            row | {"adversarial_loss": 0.1} for row in column(0.93)["strong"]
+        ]
+        summary["columns"]["16"] |= {"bits": {"a": 16, "b": 16}, "attacked_clean_accuracy": 0.2}
+    (tmp_path / "fashion-mnist-policies.json").write_text(json.dumps(content))
+    write_policies(tmp_path / "page.md", tmp_path, "fashion-mnist-policies", "Title", "`command`")
+    assert "worst case at 8/255: rank correlation -0.9" in (tmp_path / "page.md").read_text()
 
 
 def test_a_run_says_where_quanos_loses() -> None:

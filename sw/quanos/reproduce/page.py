@@ -87,7 +87,8 @@ Made by `nox -s reproduce` from [results](results) and the audit of the printed 
 this page is written by hand. Accuracies in percent, energies of one image in mJ. Where our data
 disagrees with the paper, ours is reported. `strong` is the worst case per image over a stronger
 set of attacks than the paper's (see `quanos.robustness`); a network whose gate says `masked` is
-not robust, whatever it withstands."""
+not robust, whatever it withstands. Seconds are by the clock, on machines that did other work beside
+it: upper bounds."""
 
 
 def command(scale: str, name: str) -> str:

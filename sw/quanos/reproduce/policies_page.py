@@ -7,6 +7,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from scipy.stats import spearmanr
+
 from quanos.reproduce import record, tables
 from quanos.run import write_text
 
@@ -112,9 +114,25 @@ def _says(by_name: dict[str, list[Column]]) -> Iterator[str]:
     ]
     for label, value in figures:
         yield _rank(by_name, label, value)
+    yield from _first_layer(by_name)
     masked = [n for n, cs in by_name.items() if any(tables.gate(c) != "passes" for c in cs)]
     if masked:
         yield f"Not every run of {', '.join(masked)} passes the gate: no robustness is claimed."
+
+
+def _first_layer(by_name: dict[str, list[Column]]) -> Iterator[str]:
+    """Whether robustness goes with the bits of the first layer, whose rounding meets the noise."""
+    columns = [column for found in by_name.values() for column in found]
+    bits = [next(iter(column["bits"].values())) for column in columns]
+    for epsilon in _epsilons(by_name):
+        worst = [_under("strong", "worst_case", epsilon)(column) for column in columns]
+        if len(set(bits)) == 1 or len(set(worst)) == 1:
+            continue  # nothing to rank
+        rank = float(spearmanr(bits, worst).statistic)
+        yield (
+            f"bits of the first layer and the worst case at {255 * epsilon:.3g}/255: rank "
+            f"correlation {rank:+.2f} over all {len(columns)} networks."
+        )
 
 
 def _goal(columns: list[Column]) -> str:
