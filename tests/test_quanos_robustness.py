@@ -197,11 +197,21 @@ def test_a_twin_that_is_not_there_is_said_to_be_absent() -> None:
     }
 
 
-def test_a_budget_of_zero_leaves_an_attack_out() -> None:
-    lean = Config(apgd_steps=0, apgd_targets=0, square_queries=0)
-    assert {member.name for member in STRONG} - {member.name for member in members(lean)} == {
-        *("apgd_ce", "apgd_dlr", "apgd_t", "square")
-    }
+APGD = ("apgd_ce", "apgd_dlr", "apgd_t")
+
+
+@pytest.mark.parametrize(
+    ("zero", "absent"),
+    [
+        (("apgd_steps", "apgd_targets", "square_queries"), {*APGD, "square"}),
+        (("apgd_steps",), set(APGD)),
+        (("apgd_targets",), {"apgd_t"}),
+    ],
+)
+def test_a_budget_of_zero_leaves_an_attack_out(zero, absent) -> None:
+    lean = Config(**dict.fromkeys(zero, 0))
+    left = {member.name for member in members(lean)}
+    assert {member.name for member in STRONG} - left == absent
 
 
 def test_every_attack_has_a_name_in_words_and_can_be_asked_for() -> None:

@@ -39,8 +39,8 @@ class Member:
     make: Callable[[float, Config], Attack]
     twin: str | None = None
     everywhere: bool = False
-    needs: str | None = None
-    """Key of the configuration that is zero where the attack is left out."""
+    needs: tuple[str, ...] = ()
+    """Keys of the configuration; the attack is left out where one of them is zero."""
 
 
 def _pgd(name: str, *, identity: bool = False) -> Callable[[float, Config], Attack]:
@@ -97,21 +97,21 @@ STRONG = (
     Member(name="pgd", box="white", make=_pgd("pgd"), everywhere=True),
     Member(name="pgd_identity", box="white", make=_pgd("pgd_identity", identity=True)),
     Member(name="pgd_temperature", box="white", make=_temperature),
-    Member(name="apgd_ce", box="white", make=_apgd("apgd_ce", "ce"), needs="apgd_steps"),
-    Member(name="apgd_dlr", box="white", make=_apgd("apgd_dlr", "dlr"), needs="apgd_steps"),
-    Member(name="apgd_t", box="white", make=_targeted, needs="apgd_targets"),
+    Member(name="apgd_ce", box="white", make=_apgd("apgd_ce", "ce"), needs=("apgd_steps",)),
+    Member(name="apgd_dlr", box="white", make=_apgd("apgd_dlr", "dlr"), needs=("apgd_steps",)),
+    Member(name="apgd_t", box="white", make=_targeted, needs=("apgd_steps", "apgd_targets")),
     _transfer("float"),
     _transfer("2"),
     _transfer("16"),
     _transfer("seed"),
-    Member(name="square", box="black", make=_square, needs="square_queries"),
+    Member(name="square", box="black", make=_square, needs=("square_queries",)),
 )
 """White box first, cheap before dear: what black boxes still find, gradients had hidden."""
 
 
 def members(config: Config) -> list[Member]:
     """The attacks that the configuration has a budget for."""
-    return [one for one in STRONG if one.needs is None or getattr(config, one.needs)]
+    return [one for one in STRONG if all(getattr(config, key) for key in one.needs)]
 
 
 def strong_attack(name: str, epsilon: float, config: Config) -> Attack:
