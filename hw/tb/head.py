@@ -11,12 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hw.rtl.layers import HEAD, Layer
+from hw.rtl.npz import read_npz
 
 NAMES = ("scale", "offset", "weight", "bias", "logits")
 # Of the largest logit. The trainer computes in float32, so that a code next to a border may be
@@ -62,9 +62,9 @@ def read_head(folder: Path, last: Layer) -> Head | None:
     if not path.exists():
         return None
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            data = {name: file[name].astype(np.float64) for name in NAMES}
-    except (ValueError, EOFError, BadZipFile, KeyError):
+        found = read_npz(path)
+        data = {name: found[name].astype(np.float64) for name in NAMES}
+    except (ValueError, KeyError):
         raise ValueError(f"{path} is no whole head; write it with quanos export.") from None
     _check_shapes(path, data, last)
     head = Head(**data)

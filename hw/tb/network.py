@@ -25,6 +25,7 @@ import numpy as np
 
 from hw.command import Parser, aside, os_sentence, print_json
 from hw.rtl.layers import Layer, read_layers
+from hw.rtl.npz import read_npz
 from hw.rtl.spec import SCHEMES, ArraySpec
 from hw.rtl.verilog import write
 from hw.tb import simulator
@@ -92,7 +93,7 @@ def run(
         return NetworkOutcome(error=errors[0])
     outcome = merged(told)
     if head and not sample:
-        last = sum(np.load(own.folder / LAST) for own in files)
+        last = sum(read_npz(own.folder / LAST)["sums"] for own in files)
         outcome |= classified(head, last[0])
     return NetworkOutcome(**outcome)
 
