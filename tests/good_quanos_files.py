@@ -16,7 +16,7 @@ import torch
 
 from quanos import checkpoint, config, integers
 from quanos.graph import trace
-from quanos.layers import quantize
+from quanos.layers import get_bits, quantize
 from quanos.models import build_model
 
 
@@ -43,7 +43,7 @@ def _network() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     torch.manual_seed(0)
     model = quantize(build_model("vgg-small", (1, 4, 4), 2), 8)
     keys = asdict(config.Config(model="vgg-small"))
-    meta = {"config": keys, "input_shape": [1, 4, 4], "classes": 2, "bits": {"features.0": 5}}
+    meta = {"config": keys, "input_shape": [1, 4, 4], "classes": 2, "bits": get_bits(model)}
     return {f"model.{n}": t for n, t in model.state_dict().items()}, meta
 
 
