@@ -144,7 +144,8 @@ def _findings(points: Sequence[Point]) -> Iterator[str]:
 
 def _row(one: Comparison) -> str:
     won = sum(difference > 0 for difference in one.differences)
+    error = f" ± {one.error:.2f}" if len(one.differences) > 1 else ""
     return (
-        f"| {one.policy} | {VALUES[one.value]} | {len(one.differences)} | {won} | {one.mean:+.2f} "
-        f"± {one.error:.2f} | {one.energy_ratio:.2f} |"
+        f"| {one.policy} | {VALUES[one.value]} | {len(one.differences)} | {won} | {one.mean:+.2f}"
+        f"{error} | {one.energy_ratio:.2f} |"
     )
