@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
-from quanos import checkpoint, trainer
+from quanos import checkpoint, parallel, trainer
 from quanos.config import Config
 from quanos.data import DataError, Dataset, Split, load_dataset
 from quanos.hardening import KINDS, collapsed, hardened, remedy
-from quanos.parallel import Group, distribute, group, leave
+from quanos.parallel import Group, distribute, leave
 from quanos.quantizer import ActivationQuantizer
 from quanos.run import METRICS, open_run
 from quanos.shards import read_bytes
@@ -212,28 +213,25 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _see(rank: int, port: int, answers) -> None:
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
-    os.environ["MASTER_PORT"] = str(port)
-    model = nn.Sequential(nn.Linear(2, 2), ActivationQuantizer(4), nn.Flatten())
-    forward = distribute(model, group())
-    model[0] = nn.Identity()
-    batch = torch.ones(4, 2) if rank == 0 else -3 * torch.ones(4, 2)
-    answers.put((rank, forward.module(batch).tolist(), model[1].signed))
-    leave()
+@pytest.mark.parametrize(("elsewhere", "signed"), [(1, False), (2, True)])
+def test_a_sign_that_one_process_alone_sees_holds_for_all(monkeypatch, elsewhere, signed) -> None:
+    """As the process that saw no negative value; the other one's `seen` is `elsewhere`."""
+    asked = []
 
+    def all_reduce(tensor: torch.Tensor, op: object) -> None:
+        asked.append(op)
+        tensor.clamp_(min=elsewhere)
 
-def test_a_sign_that_one_process_alone_sees_holds_for_all() -> None:
-    answers, port = FORK.Queue(), free_port()
-    children = [FORK.Process(target=_see, args=(rank, port, answers)) for rank in (0, 1)]
-    for child in children:
-        child.start()
-    found = sorted(answers.get(timeout=60) for _ in children)
-    for child in children:
-        child.join(60)
-    assert [signed for *_, signed in found] == [True, True]
-    assert found[0][1] == [[1, 1]] * 4  # the range that process 0 saw
-    assert found[1][1] == [[-1, -1]] * 4
+    monkeypatch.setattr(dist, "all_reduce", all_reduce)
+    monkeypatch.setattr(dist, "broadcast", lambda tensor, src: None)
+    monkeypatch.setattr(parallel, "DistributedDataParallel", lambda model: model)
+    model = distribute(nn.Sequential(ActivationQuantizer(4)), Group(0, 2))
+    codes = model[0].codes(model(torch.ones(4, 2)))
+    assert model[0].signed == signed
+    assert codes.max() == (7 if signed else 15)
+    model(-torch.ones(4, 2))
+    assert model[0].signed == signed  # decided once
+    assert asked == [dist.ReduceOp.MAX]
 
 
 @pytest.mark.parametrize("model", ["vgg-small", "resnet-small"])

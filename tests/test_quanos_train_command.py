@@ -164,6 +164,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path) -> None:
     folder = tmp_path / "run"
     script = (
         "import os, signal, sys; from quanos import trainer; from quanos.cli import main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's & ignores it
         "step = trainer.append_metric\n"
         "trainer.append_metric = lambda *a: (step(*a), os.kill(os.getpid(), signal.SIGINT))\n"
         f"main(['train', '--preset', 'digits', '--out', {str(folder)!r}, *{SHORT!r}])\n"
