@@ -237,7 +237,7 @@ def bench(session: nox.Session) -> None:
     fixed, dvafs = (BUILD / "synth" / f"mac_{n}.netlist.json" for n in ("fixed_w16a16", "dvafs_16"))
     scale = ("--scale", f"{dvafs}")
     session.run("python", "-m", "flows.bench", f"{fixed}", *scale, *session.posargs)
-    session.run("python", "-m", "quanos.bench_qat")  # Brevitas: QUANOS_BREVITAS names its Python
+    session.run("python", "-m", "quanos.bench_qat", env={"QUANOS_BREVITAS": "python"})
 
 
 @nox.session
