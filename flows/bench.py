@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import statistics
 import time
 import tracemalloc
 from collections.abc import Iterator, Sequence
@@ -35,7 +36,8 @@ from hw.rtl.spec import MacSpec
 
 WARMUP = 8
 OURS = "quanos"
-MEMORY = (65_536, 262_144)  # operations: one round and four
+OPERATIONS = (65_536, 262_144, 1_048_576)  # one round to sixteen
+LENGTH_REPEATS = 3
 CELLS = 500_000
 SIDES = (1, 2, 4, 8, 16, 20)  # the last beyond 500,000 cells
 
@@ -107,6 +109,12 @@ class Bench:
         return sum(window.rows for window in plan.windows.values())
 
     @cache  # noqa: B019 - one bench lives as long as the command
+    def ns_per_vector(self, vectors: int) -> float:
+        """Processor time of a timed run for each of so many operations, drawing them included."""
+        found = rates(partial(self.ours, "nldm", vectors), vectors, repeats=LENGTH_REPEATS)
+        return 1e9 / statistics.median(found)
+
+    @cache  # noqa: B019 - one bench lives as long as the command
     def peak_mib(self, vectors: int) -> float:
         """Memory that a run takes at most, arrays included."""
         tracemalloc.start()
@@ -147,8 +155,13 @@ What "Icarus with the same delays" means:
   its counts, too, are ours net by net but for the clock (`nox -s oracle`).
 - kyupy's WaveSim has one rise and one fall delay per gate here and counts nothing.
 
-## Memory
-Largest allocation of a timed run: {memory}.
+## Cost and memory by length
+Timed runs of the conventional MAC, one core, medians of {length_repeats}, drawing operands too;
+memory is the largest allocation of a run.
+
+| operations | processor time of each | memory |
+|---|---|---|
+{lengths}
 
 ## Cost by size
 Square grids of copies of the DVAFS MAC, timed, one core, medians of {grid_repeats}; rows share
@@ -178,7 +191,10 @@ def page(bench: Bench, rows: list[Row], sizes: Sequence[Size] = ()) -> str:
         f"| {'' if r.engine.startswith(OURS) else _ratio(ours[r.delays] / r.median)} |"
         for r in rows
     ]
-    memory = ", ".join(f"{bench.peak_mib(n):.1f} MiB for {n:,} operations" for n in MEMORY)
+    lengths = [
+        f"| {n:,} | {bench.ns_per_vector(n):.0f} ns | {bench.peak_mib(n):.1f} MiB |"
+        for n in OPERATIONS
+    ]
     names = {"netlist": "build/synth/mac_fixed_w16a16.netlist.json"}
     names["scale"] = "build/synth/mac_dvafs_16.netlist.json"
     growth = _growth(sizes)
@@ -197,7 +213,8 @@ def page(bench: Bench, rows: list[Row], sizes: Sequence[Size] = ()) -> str:
         rows="\n".join(lines),
         letter=LETTER,
         plain=PLAIN,
-        memory=memory,
+        lengths="\n".join(lengths),
+        length_repeats=LENGTH_REPEATS,
         sizes="\n".join(
             f"| {s.side} x {s.side} | {s.cells:,} | {s.vectors:,} | {s.seconds:,.2f} s "
             f"| {s.ns_per_cell:.3f} ns | {s.peak_mib:,.0f} MiB |"

@@ -20,7 +20,10 @@ from hw.rtl.spec import MacSpec
 from hw.rtl.verilog import write
 
 NETLIST = SimpleNamespace(instances=range(7))
-BENCH = SimpleNamespace(netlist=NETLIST, vectors=2048, seed=3, steps=70_000, peak_mib=lambda _: 1.5)
+BENCH = SimpleNamespace(
+    netlist=NETLIST, vectors=2048, seed=3, steps=70_000, peak_mib=lambda _: 1.5,
+    ns_per_vector=lambda vectors: vectors / 16_384,
+)  # fmt: skip
 
 
 def test_ratios_are_of_medians_and_goals_that_are_missed_are_told():
@@ -35,6 +38,7 @@ def test_ratios_are_of_medians_and_goals_that_are_missed_are_told():
     assert "500 times Icarus, plain gates (nldm): 100 times." in text
     assert "15 times kyupy WaveSim (nldm): not measured" in text
     assert "20,000 times Icarus" not in text  # reached
+    assert "| 262,144 | 16 ns | 1.5 MiB |" in text
     assert "would move 2 TB/s" in " ".join(
         text.split()
     )  # 20 x 100,000 operations of 70,000 steps, 30 x 3/8 bytes
