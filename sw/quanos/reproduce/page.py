@@ -14,7 +14,8 @@ from flows.table import EnergyTable
 from quanos.ablation import Ablation
 from quanos.paper import TABLE_II_III, TABLE_IV, TABLE_V_VI, TABLE_VII, HardenedRow, PaperTable
 from quanos.reproduce import drawings, record, tables
-from quanos.reproduce.audit import NOTES, replay
+from quanos.reproduce.audit import replay
+from quanos.reproduce.findings import findings
 from quanos.reproduce.plans import Experiment, experiments
 from quanos.reproduce.policies_page import write_policies
 from quanos.run import write_text
@@ -68,7 +69,7 @@ def parts(results: Path, figures: Figures) -> Iterator[str]:
     yield REPLAYED
     yield replay(TABLE_II_III)
     yield replay(TABLE_V_VI)
-    yield "What does not replay, and why:\n\n" + "\n".join(f"- {note}" for note in NOTES)
+    yield "What does not replay, and why:\n\n" + "\n".join(f"- {note}" for note in findings())
     yield "## The queue\n\n" + _queue(results, plans)
 
 
