@@ -3,50 +3,22 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from flows import anchors
 from flows.table import SCHEMES, EnergyRow, EnergyTable
 
-# Fig. 1(d) of the paper, solved back from its Table III: energy of a MAC relative to 16 bits.
-PAPER = {("dg", 8): 0.33, ("dg", 5): 0.16, ("dvafs", 8): 0.10, ("dvafs", 5): 0.056}
 UNEQUAL = (2, 4, 8, 16)  # widths of the printed part of the unequal rows
 WIDTH = 100  # characters, where the output is no terminal
 Column = dict[tuple[str, int], EnergyRow]  # rows by (scheme, bits)
-
-
-@dataclass(frozen=True)
-class Anchor:
-    """A published ratio of MAC energies: `of` to `to`, each (scheme, bits), at one supply."""
-
-    source: str
-    of: tuple[str, int]
-    to: tuple[str, int]
-    ratio: float
-
-
-_BITFUSION = "BitFusion, 45 nm"
-_GF22 = "mac-accelerators, 22 nm, 8-bit hardware"
-_PSMA = "PSMA, 28 nm, arrays, 8-bit hardware"
-ANCHORS = (
-    Anchor(_BITFUSION, ("fixed", 8), ("fixed", 16), 0.317),
-    Anchor(_BITFUSION, ("fixed", 4), ("fixed", 16), 0.125),
-    Anchor(_BITFUSION, ("fixed", 2), ("fixed", 16), 0.058),
-    Anchor("DVAFS (DATE'17), 40 nm, quoted at second hand", ("dvafs", 16), ("fixed", 16), 1.21),
-    Anchor(_GF22, ("dg", 4), ("dg", 8), 0.625),
-    Anchor(_GF22, ("dg", 2), ("dg", 8), 0.493),
-    Anchor(_GF22, ("dvafs", 4), ("dvafs", 8), 0.323),
-    Anchor(_PSMA, ("dvafs", 4), ("dvafs", 8), 0.350),
-    Anchor(_PSMA, ("dvafs_st", 4), ("dvafs_st", 8), 0.266),
-)
-BITFUSION_16_FJ = 1085.0
+PAPER = {ratio.of: ratio.value for ratio in anchors.PAPER}
 
 
 def show(table: EnergyTable) -> None:
-    """Print a table per stimulus and supply, unequal bits, and the published ratios.
+    """Print a table per stimulus and supply, unequal bits, and the published figures.
 
     Energies are relative to the conventional 16-bit MAC at the nominal supply with the same
     stimulus, or in fJ where the table does not hold it.
@@ -63,7 +35,8 @@ def show(table: EnergyTable) -> None:
         for scheme in SCHEMES:
             _print_unequal(console, scheme, every, reference, stimulus)
         if reference and stimulus == "uniform":
-            _print_anchors(console, nominal)
+            anchors.show(console, rows)
+    console.print(f"Scaled supply: {table.header.voltage_model}.", highlight=False)
 
 
 def _column(rows: list[EnergyRow], supply: str) -> Column:
@@ -124,21 +97,4 @@ def _print_unequal(
     for w in UNEQUAL:
         energies = (found[w, a].energy_fj / reference.energy_fj for a in UNEQUAL)
         view.add_row(str(w), *(f"{energy:.3f}" for energy in energies))
-    console.print(view)
-
-
-def _print_anchors(console: Console, nominal: Column) -> None:
-    view = Table(title="Published ratios at one supply, and these", box=SIMPLE_HEAD)
-    for name in ("source", "of", "to", "published", "here"):
-        view.add_column(name, justify="right" if name in ("published", "here") else "left")
-    for anchor in ANCHORS:
-        if anchor.of in nominal and anchor.to in nominal:
-            here = nominal[anchor.of].energy_fj / nominal[anchor.to].energy_fj
-            of, to = (f"{scheme} {bits}" for scheme, bits in (anchor.of, anchor.to))
-            view.add_row(anchor.source, of, to, f"{anchor.ratio:.3f}", f"{here:.3f}")
-    times = nominal["fixed", 16].energy_fj / BITFUSION_16_FJ
-    view.caption = (
-        f"BitFusion's 16-bit MAC takes {BITFUSION_16_FJ:.0f} fJ by its synthesis report, this one "
-        f"{times:.1f} times that: docs/energy.md says where it goes and why ratios differ"
-    )
     console.print(view)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +68,7 @@ class Power:
 @dataclass(frozen=True, eq=False)
 class Energies:
     """Per clock cycle at the library's own supply: fJ, and the leakage in nW; one entry each for
-    every activity asked about."""
+    every activity, or every instance, asked about."""
 
     switching_fj: Floats
     internal_fj: Floats
@@ -135,20 +135,15 @@ class PowerModel:
         scale = (vdd / self.library.vdd_v) ** 2
         per_fj = scale * W_PER_FJ_PS / clock_ps
         nets, parts = self._evaluate(activity.duty, activity.density)
-        driven = self.driver >= 0
-        instances = np.zeros(len(self.netlist.instances))
-        np.add.at(instances, self.driver[driven], nets[driven] * per_fj)
-        for group, part in zip(self.groups, parts, strict=True):
-            instances[group.members] += (part.internal_fj + part.clock_fj) * per_fj
-            instances[group.members] += part.leakage_nw * W_PER_NW * scale
+        by_part = self._by_instance(nets, parts).parts_fj(clock_ps, scale)
         total = self._total(nets, parts)
         return Power(
             switching_w=float(total.switching_fj) * per_fj,
             internal_w=float(total.internal_fj) * per_fj,
             clock_w=float(total.clock_fj) * per_fj,
             leakage_w=float(total.leakage_nw) * W_PER_NW * scale,
-            ports_w=float(nets[~driven].sum()) * per_fj,
-            instances_w=instances,
+            ports_w=float(nets[self.driver < 0].sum()) * per_fj,
+            instances_w=np.sum(list(by_part.values()), axis=0) * W_PER_FJ_PS / clock_ps,
             clock_ps=clock_ps,
             vdd_v=vdd,
         )
@@ -158,6 +153,23 @@ class PowerModel:
         duty = np.array([activity.duty for activity in activities])
         density = np.array([activity.density for activity in activities])
         return self._total(*self._evaluate(duty, density))
+
+    def by_instance(self, activity: Activity) -> Energies:
+        """The same for one activity, an entry for every instance with the nets that it drives;
+        nets of input ports are no instance's."""
+        return self._by_instance(*self._evaluate(activity.duty, activity.density))
+
+    def _by_instance(self, nets: Floats, parts: list[Parts]) -> Energies:
+        columns = np.zeros((4, len(self.netlist.instances)))
+        switching, internal, clock, leakage = columns
+        for column, chosen in ((switching, ~self.is_clock), (clock, self.is_clock)):
+            driven = chosen & (self.driver >= 0)
+            np.add.at(column, self.driver[driven], nets[driven])
+        for group, part in zip(self.groups, parts, strict=True):
+            internal[group.members] += part.internal_fj
+            clock[group.members] += part.clock_fj
+            leakage[group.members] += part.leakage_nw
+        return Energies(switching, internal, clock, leakage)
 
     def _evaluate(self, duty: Floats, density: Floats) -> tuple[Floats, list[Parts]]:
         """fJ per cycle of every net, and what the groups of instances take; shapes (..., nets)."""
@@ -190,6 +202,8 @@ def power(
 
 def main() -> int:
     """Price a netlist's activity; print watts by part."""
+    from flows import stages  # which builds on this module
+
     parser = Parser("python -m flows.power", __doc__)
     parser.add_argument("netlist", type=Path, metavar="NETLIST.json")
     parser.add_argument("--saif", type=Path, required=True, help="activity of every net")
@@ -199,6 +213,9 @@ def main() -> int:
     parser.add_argument("--vdd", type=float, metavar="V", help="supply (default: the library's)")
     parser.add_argument("--port-ff", type=float, default=Conditions.port_ff)
     parser.add_argument("--wire-scale", type=float, default=Conditions.wire_scale)
+    parser.add_argument(
+        "--stages", action="store_true", help="energy of logic and registers, stage by stage, too"
+    )
     parser.add_json()
     arguments = parser.parse_args()
     if not arguments.clock_ps > 0 or (arguments.vdd is not None and not arguments.vdd > 0):
@@ -207,13 +224,17 @@ def main() -> int:
     netlist = Netlist.load(arguments.netlist, library, arguments.top)
     activity = read_saif(arguments.saif, netlist).activity(netlist, arguments.clock_ps)
     conditions = Conditions(port_ff=arguments.port_ff, wire_scale=arguments.wire_scale)
-    result = PowerModel(netlist, library, conditions)(activity, arguments.clock_ps, arguments.vdd)
+    model = PowerModel(netlist, library, conditions)
+    result = model(activity, arguments.clock_ps, arguments.vdd)
+    shares = stages.shares(model, activity, result) if arguments.stages else []
     if arguments.json:
-        console.print_json({"top": netlist.top, **_figures(result)})
+        told = {"stages": [asdict(share) for share in shares]} if arguments.stages else {}
+        console.print_json({"top": netlist.top, **_figures(result), **told})
     else:
         for name, value in _figures(result).items():
             unit = f"{value * 1e6:12.3f} uW" if name.endswith("_w") else f"{value:12.3f}"
             print(f"{name.removesuffix('_w'):<12}{unit}")
+        stages.show(shares)
     return 0
 
 

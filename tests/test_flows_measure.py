@@ -224,7 +224,13 @@ def test_bad_input_is_one_sentence_and_no_table(folder, table, arguments, senten
     assert not (folder / "bad.json").exists()
 
 
-def test_the_printed_table_has_intervals_unequal_bits_and_published_ratios(capsys):
+def printed(capsys, *rows):
+    """Lines of the printed table, blanks folded."""
+    measure_print.show(EnergyTable(HEADER, rows))
+    return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_the_printed_table_has_intervals_glitch_shares_and_unequal_bits(capsys):
     widths = (2, 4, 8, 16)
     rows = [
         replace(
@@ -237,9 +243,35 @@ def test_the_printed_table_has_intervals_unequal_bits_and_published_ratios(capsy
         if w * a >= 8
     ]  # fmt: skip
     two = [replace(ROW, scheme=s, w_bits=2, a_bits=2) for s in SCHEMES]
-    measure_print.show(EnergyTable(HEADER, (*rows, *two)))
-    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    lines = printed(capsys, *rows, *two)
     assert "8 0.250 ±0.010 25% 0.250 ±0.010 25% 0.250 ±0.010 25% 0.250 ±0.010 25% 0.33 0.1" in lines
     start = lines.index("dvafs, weights (w) x activations (a), uniform")
     assert "8 0.062 0.125 0.250 0.500" in lines[start : start + 9]
-    assert "BitFusion, 45 nm fixed 4 fixed 16 0.125 0.062" in lines
+    assert f"Scaled supply: {HEADER.voltage_model}." in lines
+
+
+def test_published_figures_agree_or_say_why_not(capsys):
+    """Ratios with their intervals; a reason stands once however many rows give its number."""
+
+    def row(scheme, bits, fj, supply="nominal"):
+        half = {"ci95_fj": 0.03 * fj, "glitch_fj": 0.2 * fj}
+        made = replace(ROW, scheme=scheme, w_bits=bits, a_bits=bits, supply=supply, **half)
+        return replace(made, energy_fj=fj, clock_fj=fj - ROW.energy_fj + ROW.clock_fj)
+
+    lines = printed(
+        capsys,
+        *(row("fixed", bits, fj) for bits, fj in ((16, 1000.0), (8, 500.0), (4, 130.0))),
+        *(row("dg", 8, fj, supply) for fj, supply in ((500.0, "nominal"), (340.0, "scaled"))),
+        *(row("dvafs", 8, fj, supply) for fj, supply in ((400.0, "nominal"), (250.0, "scaled"))),
+    )
+    for line in (
+        "paper, Fig. 1(d) dg 8 / fixed 16 0.33 0.500 ±0.021 0.340 ±0.014 20% agrees",
+        "paper, Fig. 1(d) dvafs 8 / fixed 16 0.1 0.400 ±0.017 0.250 ±0.011 20% (1)",
+        "BitFusion 45 nm fixed 8 / 16 0.317 0.500 ±0.021 20% (2)",
+        "BitFusion 45 nm fixed 4 / 16 0.125 0.130 ±0.006 20% agrees",
+        "BitFusion 45 nm fixed 16 1085 1000 ±30 0.92 20% agrees",
+        "BitFusion 45 nm fixed 8 344 500 ±15 1.45 20% (3)",
+    ):
+        assert line in lines
+    for number in (1, 2, 3):
+        assert sum(line.startswith(f"({number}) ") for line in lines) == 1

@@ -15,6 +15,7 @@ from test_flows_netlist import load, module
 from test_flows_synth import MAC
 from test_flows_timing import PIPE, PORTS
 
+from flows import stages
 from flows.boolean import Function
 from flows.cell_power import StateWords
 from flows.console import FlowError
@@ -233,6 +234,28 @@ def test_evaluation_takes_milliseconds(mac):
     for _ in range(10):
         model(given, CLOCK_PS)
     assert (time.perf_counter() - start) / 10 < 0.02
+
+
+def test_energy_by_stage_is_the_whole_and_stands_where_it_is_spent(mac):
+    """The MAC's operand registers, multiplier and accumulator; the clock net is no cell's."""
+    given, model = random_activity(mac, 0), PowerModel(mac, LIBRARY)
+    whole = model(given, CLOCK_PS, 1.0)
+    found = {share.part: share for share in stages.shares(model, given, whole)}
+    total = sum(share.total_fj for share in found.values())
+    assert total == pytest.approx(whole.fj(whole.total_w))
+    registers = {f"stage {k} registers": found[f"stage {k} registers"].cells for k in (1, 2)}
+    assert registers == {"stage 1 registers": 8, "stage 2 registers": 10}
+    assert found["stage 1 logic"].cells > 20
+    assert found["stage 1 logic"].clock_fj == 0 < found["stage 1 registers"].clock_fj
+    assert found["input nets, clock"].cells == found["input nets, clock"].internal_fj == 0
+    still = Activity.of(mac, given.duty, given.density * mac_clock(mac))
+    parts = {share.part for share in stages.shares(model, still, model(still, CLOCK_PS))}
+    assert parts == {"behind no moving input", "clock gates", "input nets, clock"}
+
+
+def mac_clock(netlist):
+    """1 for the clock, 0 for the other nets."""
+    return np.arange(len(netlist.nets)) == netlist.inputs["clk"][0]
 
 
 def test_saif_keeps_the_activity(mac, tmp_path):
