@@ -28,6 +28,18 @@ def test_an_energy_that_one_network_lacks_shifts_no_other() -> None:
     assert table["energy, % of 16 bit: dg, nominal"] == ["-", "40.0"]
 
 
+def test_what_a_masked_network_withstands_is_not_told() -> None:
+    """Its accuracy under attack is no robustness, and must not look like any."""
+    row = {"attack": "worst_case", "epsilon": 0.1, "accuracy": 0.875}
+    honest = column([]) | {"strong": [row]}
+    masked = column([]) | {"strong": [row], "gate": {"verdict": "masked: why"}}
+    other = column([])  # without this attack
+    table = dict(rows({"a": honest, "b": masked, "c": other}))
+    assert table["strong: worst_case at 0.100, %"] == ["87.50", "masked", "-"]
+    assert table["gate"] == ["passes", "masked: why", "passes"]
+    assert table["clean accuracy, %"] == ["100.00"] * 3
+
+
 def test_rounds_that_were_judged_are_counted() -> None:
     kept = column([]) | {"rounds": [{"after": {}}, {"after": {}}]}
     undone = column([]) | {"rounds": [{"after": {}}, {"after": {}, "stopped": "why"}]}

@@ -15,6 +15,7 @@ from quanos.data import Dataset, Split, load_dataset
 from quanos.layers import get_bits, quantized_layers
 from quanos.policies import eq3, mean
 from quanos.run import METRICS, RunError, keep_metrics, open_run
+from quanos.together import prepared
 from quanos.trainer import SENSED, DivergedError, learning_rate, train
 
 CONFIG = Config(
@@ -120,14 +121,18 @@ def test_bits_follow_eq3_from_what_was_sensed(whole) -> None:
     assert list(first["ans"]) == list(quantized_layers(model))
 
 
-def test_rounds_start_from_the_bits_of_the_last_one(data, tmp_path) -> None:
-    state = train(replace(CONFIG, rounds=3, round_epochs=1), data, tmp_path, label="rounds")
+@pytest.mark.parametrize("k0", [16, 32])
+def test_rounds_start_from_the_bits_of_the_last_one(data, tmp_path, k0) -> None:
+    config = replace(CONFIG, rounds=3, round_epochs=1, k0=k0)
+    state = train(config, data, tmp_path, label="rounds")
     assert [entry["epoch"] for entry in state.rounds] == [2, 3, 4]
-    start = dict.fromkeys(get_bits(state.model), 16)
+    sensed = checkpoint.load(tmp_path / SENSED)[1]["bits"]
+    assert sensed == dict.fromkeys(get_bits(state.model), 16)
+    start = dict.fromkeys(sensed, k0)
     for entry in state.rounds:
         assert entry["bits"] == {name: eq3(entry["ans"][name], start[name]) for name in start}
         start = entry["bits"]
-    assert mean(start) < 12
+    assert mean(start) < (12 if k0 == 16 else 16)
 
 
 def test_momentum_survives_the_change_of_bits(whole) -> None:
@@ -196,9 +201,27 @@ def test_a_checkpoint_of_another_run_is_refused(data, whole, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["fgsm", "pgd"])
-def test_adversarial_training_runs(data, tmp_path, kind) -> None:
+def test_adversarial_training_runs_and_is_watched_on_held_out_images(data, tmp_path, kind) -> None:
     config = replace(CONFIG, epochs=1, sense_epoch=1, adversarial=kind, pgd_steps=2)
-    assert train(config, data, tmp_path, label=kind).epoch == 1
+    with pytest.raises(ValueError, match="watched on held-out images, and the data set has none"):
+        train(config, data, tmp_path, label=kind)
+    assert train(config, data.hold_out(20), tmp_path, label=kind).epoch == 1
+    assert "watch_accuracy" in metrics(tmp_path)[0]
+
+
+@pytest.mark.parametrize(
+    ("keys", "count"),
+    [
+        ({}, 0),
+        ({"adversarial": "pgd"}, 134),
+        ({"adversarial": "pgd", "watch_images": 50}, 50),
+        ({"adversarial": "pgd", "validation_images": 20}, 20),
+        ({"validation_images": 20}, 20),
+    ],
+)
+def test_a_run_holds_out_what_it_is_watched_on(keys, count) -> None:
+    held_out = prepared(Config(**keys), 0).validation
+    assert (len(held_out) if held_out else 0) == count
 
 
 @pytest.mark.parametrize(

@@ -49,17 +49,19 @@ def rounds(config: Config) -> range:
 def assign_bits(state: State, config: Config, data: Dataset, table: EnergyTable | None) -> None:
     """Give each layer the bits that policy and budget make of the last measurement.
 
-    A round starts from the bits that are, or with a limit from k0; a shortcut takes those of the
-    layer it feeds. A measurement of another kind than ANS is kept in the round, as `measured`.
+    The first round starts from k0, a later one from the bits that are, or with a limit from k0; a
+    shortcut takes those of the layer it feeds. A measurement of another kind than ANS is kept in
+    the round, as `measured`.
     """
-    if config.stops and len(state.rounds) == 1:
+    first = len(state.rounds) == 1
+    if config.stops and first:
         begin(state.rounds, standing(state.model, data, config, table))
     costs = None
     if config.energy_mj:
         costs = energy_costs_mj(state.model, data.input_shape, config, table)
     budget = Budget(
         k0=config.k0,
-        start=get_bits(state.model),
+        start=None if first else get_bits(state.model),
         mean_bits=config.mean_bits or None,
         energy_mj=config.energy_mj or None,
         costs_mj=costs,

@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 import tomli_w
 
 from flows.table import SCHEMES
+from quanos.budgets import MAX_BITS
 from quanos.data_formats import DATASETS
 from quanos.measurement import WITH_LOSSES
 from quanos.policies import POLICIES
@@ -59,7 +60,11 @@ class Config:
     )
     policy: str = _key("ans", "what turns the measurement into bits", tuple(POLICIES))
     quantizer: str = _key("uniform", "kind of quantizer", ("uniform", "lsq", "dorefa"))
-    k0: int = _key(16, "initial bits, and the bits of a layer with ANS zero")
+    k0: int = _key(
+        16,
+        "initial bits, and the bits of a layer with ANS zero; of 17 to 32 the network computes "
+        "with 16, the most there are, and the first round starts from k0",
+    )
     mean_bits: float = _key(0.0, "upper limit of the mean bits over layers; 0: none")
     energy_mj: float = _key(0.0, "upper limit of one image's energy in mJ; 0: none")
     energy_scheme: str = _key("dvafs", "MAC that energy limits are counted with", MACS)
@@ -90,7 +95,11 @@ class Config:
     adversarial_epsilon: float = _key(8 / 255, "epsilon of adversarial training")
     adversarial_epoch: int = _key(0, "epochs on clean images before it")
     adversarial_steps: int = _key(7, "steps of PGD in it")
-    watch_images: int = _key(512, "held-out images that PGD-10 watches it on")
+    watch_images: int = _key(
+        512,
+        "held-out images that PGD-10 watches it on; held out, up to a tenth of the training "
+        "images, where validation_images is 0",
+    )
     ans_images: int = _key(1000, "training images that ANS is measured on")
     ans_epsilon: float = _key(0.05, "epsilon of the FGSM in ANS")
     ans_reduction: str = _key("sample", "norm over the sample, or mean", ("sample", "images"))
@@ -159,8 +168,8 @@ class Config:
                 raise ConfigError(f"{name} must not be negative: {getattr(self, name)}.")
         if self.stops:
             self._check_stops()
-        if not 1 <= self.k0 <= 16:
-            raise ConfigError(f"k0 must be a whole number of bits from 1 to 16, not {self.k0}.")
+        if not 1 <= self.k0 <= 32:
+            raise ConfigError(f"k0 must be a whole number of bits from 1 to 32, not {self.k0}.")
         if self.policy in WITH_LOSSES and not (self.mean_bits or self.energy_mj):
             raise ConfigError(f"policy {self.policy} needs a budget: mean_bits or energy_mj.")
         if self.mean_bits and self.energy_mj:
@@ -200,6 +209,11 @@ class Config:
     def stops(self) -> bool:
         """Whether rounds are judged, and end at one that is not worth it (`quanos.stopping`)."""
         return bool(self.stop_points or self.stop_saving)
+
+    @property
+    def first_bits(self) -> int:
+        """The bits that all layers compute with before any are assigned."""
+        return min(self.k0, MAX_BITS)
 
     @property
     def data_path(self) -> Path | None:

@@ -18,6 +18,7 @@ from quanos.attacks import Attack, evaluating, input_gradient, perturb, pgd, pre
 from quanos.config import Config
 from quanos.data import Split
 from quanos.protocols import in_space
+from quanos.results import PASSES
 
 TOLERANCE = 0.01  # of all images: what a stronger attack may fall short by chance
 BLACK_BOX = 0.002  # of all images: AutoAttack's alarm, for what no white box found
@@ -54,7 +55,7 @@ def gate(
     if standing:
         numbers["longer"] = _longer(model, split, clean, standing, config)
     reasons = list(reasons_of(numbers, share(clean), len(clean), classes))
-    verdict = "masked: " + "; ".join(reasons) if reasons else "passes"
+    verdict = "masked: " + "; ".join(reasons) if reasons else PASSES
     return {"verdict": verdict, **numbers}
 
 

@@ -11,6 +11,8 @@ from quanos.jsonfile import LARGEST, FileContentError, Node, printable, read_jso
 
 SCHEMA = "quanos.summary/1"
 PASSES = "passes"
+"""The gate's verdict on a network whose accuracy under attack can be read; others say why not."""
+
 WORST_CASE = "worst_case"
 
 

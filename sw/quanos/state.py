@@ -78,12 +78,13 @@ def wanted(word: str, place: torch.device) -> bool:
 
 
 def fresh(config: Config, data: Dataset) -> State:
-    """Initial weights by the seed, all layers at k0 bits, and the optimizer."""
+    """Initial weights by the seed, all layers at k0 bits (16 at most), and the optimizer."""
     torch.manual_seed(derive_seed(config.seed, "weights"))
     network = build_model(config.model, input_shape=data.input_shape, classes=data.classes)
     place = device(config)
     example = torch.zeros(1, *data.input_shape)  # finds the classifier of any network
-    model = quantize(network, config.k0, quantizer=config.quantizer, example=example).to(place)
+    model = quantize(network, config.first_bits, quantizer=config.quantizer, example=example)
+    model = model.to(place)
     if wanted(config.channels_last, place):
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(

@@ -64,7 +64,7 @@ def bits_before(config: Config, rounds: Sequence[Round]) -> Mapping[str, int]:
     if len(rounds) > 1:
         bits: Mapping[str, int] = rounds[-2]["bits"]
         return bits
-    return dict.fromkeys(rounds[-1]["bits"], config.k0)
+    return dict.fromkeys(rounds[-1]["bits"], config.first_bits)
 
 
 def _too_low(config: Config, earlier: Sequence[Standing], now: Standing) -> str | None:

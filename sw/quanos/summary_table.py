@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from quanos.results import PASSES
+
 
 def print_summary(summary: dict[str, Any], folder: Path) -> None:
     """A column per network; energies are shares of the same network's at 16 bits."""
@@ -25,7 +27,7 @@ def print_summary(summary: dict[str, Any], folder: Path) -> None:
 
 
 def rows(columns: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    """(label, a cell per network)."""
+    """(label, a cell per network); what a masked network withstands is no robustness, and not told."""
     every = list(columns.values())
     yield "bits per layer", [" ".join(map(str, c["bits"].values())) for c in every]
     yield "mean bits", [f"{c['mean_bits']:.2f}" for c in every]
@@ -36,7 +38,7 @@ def rows(columns: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
         for row in every[0][protocol]:
             if row["attack"] in shown:
                 label = f"{protocol}: {row['attack']} at {row['epsilon']:.3f}, %"
-                yield label, [f"{100 * _accuracy(c, protocol, row):.2f}" for c in every]
+                yield label, [_withstood(c, protocol, row) for c in every]
     yield "gate", [c["gate"]["verdict"] for c in every]
     yield "weights, Mbit", [f"{1e3 * c['memory_gbit']:.3f}" for c in every]
     # A table may lack a scheme at the widths of one network alone.
@@ -64,8 +66,11 @@ def _share(column: dict[str, Any], point: tuple[str, str, str]) -> str:
     return "-"
 
 
-def _accuracy(column: dict[str, Any], protocol: str, like: dict[str, Any]) -> float:
-    """The accuracy at the same attack; columns may have different parts of `strong`."""
+def _withstood(column: dict[str, Any], protocol: str, like: dict[str, Any]) -> str:
+    """Accuracy at the same attack; a dash where that was not made, as parts of `strong` may not."""
+    if column["gate"]["verdict"] != PASSES:
+        return "masked"
     wanted = like["attack"], like["epsilon"]
-    found = (r for r in column[protocol] if (r["attack"], r["epsilon"]) == wanted)
-    return float(next(found)["accuracy"])
+    found = (r["accuracy"] for r in column[protocol] if (r["attack"], r["epsilon"]) == wanted)
+    value = next(found, None)
+    return "-" if value is None else f"{100 * value:.2f}"

@@ -49,7 +49,14 @@ class Task:
 def prepared(config: Config, limit: int) -> Dataset:
     """The data set of a run, its validation images held out; `limit` images a split, 0: all."""
     data = load_dataset(config.dataset, config.data_path)
-    return data.hold_out(config.validation_images).limit(limit)
+    return data.hold_out(_held_out(config, len(data.train))).limit(limit)
+
+
+def _held_out(config: Config, images: int) -> int:
+    """How many of the training images are held out: adversarial training is watched on some."""
+    if config.validation_images or config.adversarial == "none":
+        return config.validation_images
+    return min(config.watch_images, max(images // 10, 1))
 
 
 def train_together(main: Task, others: Sequence[Task], sitting: Slice, jobs: int) -> None:

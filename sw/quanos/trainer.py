@@ -193,7 +193,8 @@ class Trainer:
         config = self.config
         if state.adversarial == "none" or state.epoch <= config.adversarial_epoch:
             return False
-        held_out = self.data.validation or self.data.train
+        held_out = self.data.validation
+        assert held_out is not None  # or `train` would have refused
         value = self.group.from_lead(lambda: watch(state.model, held_out, config))
         metric["watch_accuracy"] = value
         if not collapsed(value, state.watched, self.data.classes):
@@ -276,9 +277,15 @@ def train(
     checkpoint at the sensing epoch: where both configurations agree up to there, it stands in for
     the epochs at k0 bits. Writes a checkpoint and a line of `metrics.jsonl` per epoch. Raises
     DivergedError for a loss that is no number, with the last good checkpoint kept, CheckpointError
-    for a checkpoint of another run, and Paused where the time of `sitting` is up, with everything
+    for a checkpoint of another run, ValueError for batches too small to be shared or adversarial
+    training without held-out images, and Paused where the time of `sitting` is up, with everything
     saved.
     """
+    if config.adversarial != "none" and not data.validation:
+        raise ValueError(
+            "adversarial training is watched on held-out images, and the data set has none; "
+            "Dataset.hold_out gives them."
+        )
     data = data.to(device(config))
     group = parallel.group(config.device)
     if min(config.batch_size, len(data.train)) < 2 * group.size:
