@@ -145,8 +145,8 @@ RUNS = [
      "50 epochs after epoch 10, 1347 images each"),
     (("sweep", "--policies", "ans", "uniform", "--seeds", "0", "1", "--budgets-mean-bits", "4",
       "--out", "new"), 4, "to run, 60 epochs"),
-    (("attack", "NETWORK"), 1, "8 images"),
-    (("attack", "NETWORK", "--attack", "square", "--queries", "9"), 1, "8 images"),
+    (("attack", "NETWORK"), 13, "8 images, 27 passes each"),
+    (("attack", "NETWORK", "--attack", "square", "--queries", "9"), 1, "8 images, 9 passes each"),
     (("sense", "NETWORK", "--out", "new.json"), 1, "24 images"),
     (("sense", "NETWORK", "--ablation"), 1, "24 images"),
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from quanos.lsq import unit
 from quanos.quantizer import (
     ActivationQuantizer,
     WeightQuantizer,
+    at_rest,
     find_optimal_clip,
     identity_gradients,
     optimal_clip,
@@ -213,6 +214,27 @@ def test_unquantized_is_the_identity_and_is_undone() -> None:
     with unquantized(quantizer):
         assert torch.equal(quantizer(x), x)
     assert not torch.equal(quantizer(x), x)
+
+
+@pytest.mark.parametrize("name", QUANTIZERS)
+@pytest.mark.parametrize("bits", [1, 4])
+def test_a_model_at_rest_gives_the_same_and_works_out_weights_once(name: str, bits: int) -> None:
+    weight, activation = quantizer_pair(name, bits)
+    model = torch.nn.ModuleList([weight, activation]).eval()
+    w, x = sample(0, 30).requires_grad_(), sample(1, 8, 30).relu().requires_grad_()
+    weight.start(w.detach())
+    expected = activation(x) * weight(w)
+    (gradient,) = torch.autograd.grad(expected.sum(), x)
+    with at_rest(model), pytest.MonkeyPatch.context() as patch:
+        for _ in range(2):
+            found = activation(x) * weight(w)
+            assert torch.equal(found, expected)
+            assert torch.equal(torch.autograd.grad(found.sum(), x)[0], gradient)
+            patch.setattr(type(weight), "step", None)  # a second step would be called
+            patch.setattr(type(activation), "step", None)
+    with torch.no_grad():
+        w.mul_(3)
+    assert not torch.equal(activation(x) * weight(w), expected)
 
 
 def test_the_range_follows_training_batches_and_rests_in_evaluation() -> None:

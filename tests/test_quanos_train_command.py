@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import get_args
+from unittest.mock import Mock, patch
 
 import pytest
 
@@ -12,6 +13,7 @@ from flows.table import EnergyTable
 from quanos.cli import main
 from quanos.commands.attack import Name
 from quanos.prices import operating_points
+from quanos.progress import Progress
 from quanos.protocols import STRONG
 
 SHORT = (
@@ -109,7 +111,7 @@ def test_sense_then_assign(run, tmp_path, capsys) -> None:
 
 def test_attack_gives_what_the_summary_says(run, capsys) -> None:
     capsys.readouterr()
-    assert quanos("attack", run, "--twin", run / "16", "--json") == 0
+    assert quanos("attack", run, "--json") == 0  # the 16-bit twin lies in the run's folder
     printed = json.loads(capsys.readouterr().out)
     column = json.loads((run / "summary.json").read_text())["columns"]["quanos"]
     for key in ("paper", "strong", "gate"):
@@ -119,8 +121,31 @@ def test_attack_gives_what_the_summary_says(run, capsys) -> None:
     assert single["accuracy"] == column["paper"][0]["accuracy"]
     assert quanos("attack", run) == 0
     text = capsys.readouterr().out
-    assert "absent transfer_16: the 16-bit network trained beside it was not given" in text
-    assert f"gate: {column['gate']['verdict'].split(':')[0]}" in text
+    assert "absent transfer_seed: a network trained from another seed was not given" in text
+    assert f"gate: {column['gate']['verdict']}" in text
+    rows = [line for line in text.splitlines() if "adversarial loss" in line]
+    masked = column["gate"]["verdict"] != "passes"
+    assert all(line.endswith("; masked: no robustness") == masked for line in rows)
+
+
+def test_an_attack_that_was_killed_goes_on_by_the_same_command(run, tmp_path, capsys) -> None:
+    out, part = tmp_path / "attacks.json", tmp_path / "attacks.part.json"
+    words = ("attack", run, "--images", "20", "--out", out)
+    stopped = Mock(side_effect=[None] * 4 + [KeyboardInterrupt])
+    with patch.object(Progress, "line", stopped):
+        assert quanos(*words) == 130
+    assert "stopped; the same command goes on" in capsys.readouterr().err
+    made = json.loads(part.read_text())["withstood"]
+    assert len(made) == 5
+    assert not out.exists()
+    told = Mock()
+    with patch.object(Progress, "line", told):
+        assert quanos(*words) == 0
+    again = [call.args[0].split(":")[0] for call in told.call_args_list]
+    assert not set(again) & set(made)  # none was made twice
+    assert not part.exists()
+    assert quanos("attack", run, "--images", "20", "--json") == 0
+    assert json.loads(out.read_text()) == json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
 def test_every_attack_of_the_registry_runs_alone(run, capsys) -> None:

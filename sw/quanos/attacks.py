@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from quanos.attack_task import EPS_SPACES, LOSSES, Task, ascend, radius_of
-from quanos.quantizer import identity_gradients
+from quanos.quantizer import at_rest, identity_gradients
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +172,7 @@ def perturb(
     draws).
     """
     gradients = identity_gradients(model) if attack.identity else nullcontext()
-    with evaluating(model), gradients:
+    with evaluating(model), at_rest(model), gradients:
         radius = radius_of(model, images, attack.epsilon, attack.eps_space)
         task = Task(images, labels, radius, labels)
         result = attack.once(model, _aimed(model, task, attack), generator)

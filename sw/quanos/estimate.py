@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -84,34 +84,47 @@ def _seconds(work: Callable[[], object]) -> float:
     return (time.perf_counter() - began) / done
 
 
-def passes(config: Config, absent: frozenset[str] = frozenset()) -> tuple[int, int]:
-    """Forward and backward passes, and forward passes, that both protocols and the gate make of an
-    image at most: an image that an attack fools is not attacked further. Transfer attacks whose
-    twin is among `absent` are not made.
+@dataclass(frozen=True)
+class Cost:
+    """Passes of an image, at most, that a part of an evaluation makes at all its epsilons.
+
+    `both` are forward and backward. An image that an attack fools is not attacked further.
     """
-    budget = config.strong_steps * config.strong_restarts
+
+    name: str
+    both: int
+    forward: int = 0
+
+    def seconds(self, images: int, pass_s: float, forward_s: float) -> float:
+        """Time for so many images, from those of a pass."""
+        return images * (self.both * pass_s + self.forward * forward_s)
+
+
+def costs(config: Config, absent: frozenset[str] = frozenset()) -> Iterator[Cost]:
+    """What both protocols and the gate cost, attack by attack.
+
+    Transfer attacks whose twin is among `absent` are not made.
+    """
+    radii, budget = len(config.pgd_epsilons), config.strong_steps * config.strong_restarts
+    yield Cost("paper's protocol", len(config.fgsm_epsilons) + radii * config.pgd_steps)
     own = {
         **dict.fromkeys(("pgd", "pgd_identity", "pgd_temperature"), budget),
         **dict.fromkeys(("apgd_ce", "apgd_dlr"), config.apgd_steps),
         "fgsm": 1,
         "apgd_t": config.apgd_steps * config.apgd_targets,
-        "square": 0,
     }
-    strong = sum(
-        own.get(one.name, config.strong_steps)
-        for one in members(config)
-        if one.twin not in absent or one.twin is None
-    )
-    radii = len(config.pgd_epsilons)
-    paper = len(config.fgsm_epsilons) + radii * config.pgd_steps
-    gate = 1 + config.strong_steps + radii * (1 + config.strong_steps)
-    gate += LONGER * LONGER * budget if radii else 0
-    return paper + radii * strong + gate, radii * config.square_queries
+    for one in members(config):
+        if one.box == "black":
+            yield Cost(one.name, 0, radii * config.square_queries)
+        elif one.twin not in absent or one.twin is None:
+            yield Cost(one.name, radii * own.get(one.name, config.strong_steps))
+    yield Cost("gate", 1 + config.strong_steps + radii * (1 + config.strong_steps))
+    if radii:
+        yield Cost("gate's longer PGD", LONGER * LONGER * budget)
 
 
 def attack_seconds(
     config: Config, images: int, pass_s: float, forward_s: float, absent: frozenset[str]
 ) -> float:
     """Both protocols and the gate on so many images, at most."""
-    both, forward = passes(config, absent)
-    return images * (both * pass_s + forward * forward_s)
+    return sum(cost.seconds(images, pass_s, forward_s) for cost in costs(config, absent))

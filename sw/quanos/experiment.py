@@ -38,7 +38,7 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -54,6 +54,7 @@ from quanos.config import Config
 from quanos.data import Dataset
 from quanos.files import held
 from quanos.layers import get_bits
+from quanos.ledger import Ledger, fingerprint
 from quanos.policies import POLICIES, mean
 from quanos.prices import priced
 from quanos.progress import Progress
@@ -66,6 +67,7 @@ from quanos.trainer import SENSED, train
 
 SCHEMA = "quanos.summary/1"
 MEASURED = "measured.json"
+ATTACKED = "attacked.json"
 
 
 def run_experiment(
@@ -188,20 +190,36 @@ def evaluate_columns(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every column's part of the summary; what was measured is kept in its folder as it comes.
 
-    So a run that was cut off measures no column twice. Prices are made anew: they cost nothing,
-    and the table may be another one.
+    So a run that was cut off makes no attack twice. Prices are made anew: they cost nothing, and
+    the table may be another one. Raises Paused after an attack where the time of `sitting` is up.
     """
     twin = states["16"].model if "16" in states else None
-    done = 0  # a slice measures one column at least, or it would never get on
-    for number, (name, state) in enumerate(states.items()):
+    for name, state in states.items():
         path = (folder if name == main_column(config) else folder / name) / MEASURED
         if not path.exists():
-            if done and sitting.over():
-                raise Paused(f"{folder} is trained, and {number} of {len(states)} columns attacked")
-            write_json(path, column(name, state, config, data, twin))
-            done += 1
+            ledger = _ledger(path.with_name(ATTACKED), state.model, config, data, twin, sitting)
+            write_json(path, column(name, state, config, data, twin, ledger))
+            ledger.remove()
         measured = json.loads(path.read_text(encoding="utf-8"))
         yield name, measured | priced(state.model, data.input_shape, measured["bits"], table)
+
+
+def _ledger(
+    path: Path,
+    model: nn.Module,
+    config: Config,
+    data: Dataset,
+    twin: nn.Module | None,
+    sitting: Slice,
+) -> Ledger:
+    """The attacks on a network that were made before a slice ended; it may end after each."""
+
+    def told(attack: str, *_: float) -> None:
+        if sitting.over():
+            raise Paused(f"{path.parent} is trained, and attacked up to {attack}")
+
+    images = data.test.first(config.attack_images).codes
+    return Ledger(path, fingerprint([model, twin], asdict(config), images), told)
 
 
 def main_column(config: Config) -> str:
@@ -234,6 +252,7 @@ def column(
     config: Config,
     data: Dataset,
     twin: nn.Module | None,
+    ledger: Ledger,
 ) -> dict[str, Any]:
     """What is measured of one network, all of its summary but the prices."""
     model, bits = state.model, get_bits(state.model)
@@ -246,6 +265,7 @@ def column(
             classes=data.classes,
             twin=twin,
             advance=progress.advance,
+            ledger=ledger,
         )
         progress.line(f"gate {result.gate['verdict']}")
     return {

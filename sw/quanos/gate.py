@@ -7,6 +7,7 @@ masked or the attacks too weak; either way accuracy under attack is no robustnes
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -14,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from quanos.accuracy import share, still_right, subset, under_attack
-from quanos.attacks import Attack, evaluating, input_gradient, perturb, pgd, predict
+from quanos.attacks import evaluating, input_gradient, perturb, pgd, predict
 from quanos.config import Config
 from quanos.data import Split
+from quanos.ledger import Ledger
 from quanos.protocols import in_space
 from quanos.results import PASSES
 
@@ -37,15 +39,17 @@ def gate(
     strong: list[dict[str, Any]],
     config: Config,
     classes: int,
+    ledger: Ledger,
 ) -> dict[str, Any]:
     """Verdict `passes` or `masked: reason; reason`, with the numbers it stands on.
 
     `clean` (N,) says which images are classified right, `standing` which withstand the worst case
-    at each epsilon, `strong` are the rows of the strong protocol. `quanos.experiment` has the keys.
+    at each epsilon, `strong` are the rows of the strong protocol, `ledger` what was made before.
+    `quanos.experiment` has the keys.
     """
     numbers: dict[str, Any] = {
         "zero_gradient_share": zero_gradient_share(model, split, config.attack_batch),
-        "accuracy_at_0.5": _at_half(model, split, clean, config),
+        "accuracy_at_0.5": _at_half(model, split, clean, config, ledger),
         "repeats": repeats(model, split),
         "rows": [
             _at(model, split, epsilon, standing[epsilon], strong, config)
@@ -53,7 +57,7 @@ def gate(
         ],
     }
     if standing:
-        numbers["longer"] = _longer(model, split, clean, standing, config)
+        numbers["longer"] = _longer(model, split, clean, standing, config, ledger)
     reasons = list(reasons_of(numbers, share(clean), len(clean), classes))
     verdict = "masked: " + "; ".join(reasons) if reasons else PASSES
     return {"verdict": verdict, **numbers}
@@ -75,19 +79,18 @@ def repeats(model: nn.Module, split: Split) -> bool:
         return bool(torch.allclose(model(images), model(images), rtol=1e-4, atol=1e-5))
 
 
-def _at_half(model: nn.Module, split: Split, clean: Tensor, config: Config) -> float:
-    """Accuracy under PGD with an epsilon that could make every image grey."""
-    wide = pgd(GATE_EPSILON, steps=config.strong_steps, random_start=True, early_stop=True)
-    return _accuracy_of(model, split, clean, wide, config)
-
-
-def _accuracy_of(
-    model: nn.Module, split: Split, tried: Tensor, attack: Attack, config: Config, seed: int = 0
+def _at_half(
+    model: nn.Module, split: Split, clean: Tensor, config: Config, ledger: Ledger
 ) -> float:
-    """Share of all images that are among `tried` and withstand the attack."""
-    right = under_attack(
-        model, subset(split, tried), attack, seed=config.seed + seed, batch=config.attack_batch
-    )
+    """Accuracy under PGD with an epsilon that could make every image grey."""
+    attack = pgd(GATE_EPSILON, steps=config.strong_steps, random_start=True, early_stop=True)
+    some, batch = subset(split, clean), config.attack_batch
+    make = partial(under_attack, model, some, attack, seed=config.seed, batch=batch)
+    return _share_of(split, ledger.once("gate's PGD at 0.5", make))
+
+
+def _share_of(split: Split, right: Tensor) -> float:
+    """Those that are right as a share of all images."""
     return int(right.sum()) / max(len(split), 1)
 
 
@@ -155,6 +158,7 @@ def _longer(
     clean: Tensor,
     standing: dict[float, Tensor],
     config: Config,
+    ledger: Ledger,
 ) -> dict[str, Any]:
     """PGD with more steps and restarts on what withstood all, where about half did."""
     half = float(clean.sum()) / 2
@@ -167,7 +171,9 @@ def _longer(
         pgd(epsilon, random_start=True, early_stop=True, **more),  # type: ignore[arg-type]
         config,
     )
-    after = _accuracy_of(model, split, standing[epsilon], attack, config, seed=1)
+    some, batch = subset(split, standing[epsilon]), config.attack_batch
+    make = partial(under_attack, model, some, attack, seed=config.seed + 1, batch=batch)
+    after = _share_of(split, ledger.once(f"gate's longer PGD at {epsilon:.6g}", make))
     return {"epsilon": epsilon, **more, "before": share(standing[epsilon]), "after": after}
 
 

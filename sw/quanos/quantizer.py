@@ -133,14 +133,19 @@ class Quantizer(nn.Module):
     """What all quantizers share; a kind of quantizer says how large its step is.
 
     `bits` may be changed at any time. `identity_ste` lets gradients pass where the range clips
-    (BPDA attacks), `enabled` = False turns the quantizer into the identity (a float twin).
+    (BPDA attacks), `enabled` = False turns the quantizer into the identity (a float twin), and
+    while `resting` what cannot change is kept in `held`.
     """
+
+    held: Tensor | None
 
     def __init__(self, bits: int) -> None:
         super().__init__()
         self.bits = check_bits(bits)
         self.identity_ste = False
         self.enabled = True
+        self.resting = False
+        self.held = None
 
     @property
     def signed(self) -> bool:
@@ -177,7 +182,16 @@ class Quantizer(nn.Module):
         """`x` quantized and scaled back, same shape and type."""
         if not self.enabled:
             return x
-        step = self.step(x.detach())
+        return self.again(x) if self.resting else self.scaled_back(x, self.step(x.detach()))
+
+    def again(self, x: Tensor) -> Tensor:
+        """`forward` of a model at rest: the step is that of the first call."""
+        if self.held is None:
+            self.held = self.step(x.detach())
+        return self.scaled_back(x, self.held)
+
+    def scaled_back(self, x: Tensor, step: Tensor) -> Tensor:
+        """`step * codes`, same shape and type as `x`."""
         if self.binary:
             return apply(_SignTimesStep, x, step)
         return self.rounded(self.shaped(x), step)
@@ -228,6 +242,12 @@ class WeightQuantizer(Quantizer):
         x = x.float()
         clip = optimal_clip(self.top) * x.square().mean().sqrt()
         return positive(torch.minimum(largest(x), clip) / self.top)
+
+    def again(self, x: Tensor) -> Tensor:
+        """`forward` of a model at rest: what the first call gave, without gradients."""
+        if self.held is None:
+            self.held = self.scaled_back(x, self.step(x.detach())).detach()
+        return self.held
 
 
 class ActivationQuantizer(Quantizer):
@@ -320,6 +340,19 @@ def identity_gradients(model: nn.Module) -> Iterator[None]:
 def unquantized(model: nn.Module) -> Iterator[None]:
     """Inside, the model computes in floating point with the same parameters: its float twin."""
     yield from _switched(model, "enabled", False)
+
+
+@contextmanager
+def at_rest(model: nn.Module) -> Iterator[None]:
+    """Inside, weights are quantized once and ranges taken once, for passes that learn nothing.
+
+    Parameters, bits and modes must stay as they are meanwhile; weights get no gradients.
+    """
+    try:
+        yield from _switched(model, "resting", True)
+    finally:
+        for quantizer in quantizers(model):
+            quantizer.held = None
 
 
 def _switched(model: nn.Module, name: str, value: bool) -> Iterator[None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from quanos.accuracy import accuracy, share, still_right, subset, under_attack
 from quanos.config import Config
 from quanos.data import Split
 from quanos.gate import gate
+from quanos.ledger import Ledger
 from quanos.protocols import Member, count_attacks, in_space, members, paper_protocol
 
 __all__ = ["Evaluation", "accuracy", "count_attacks", "evaluate", "share", "under_attack"]
@@ -50,31 +52,36 @@ def evaluate(
     twin: nn.Module | None = None,
     other_seed: nn.Module | None = None,
     advance: Callable[[int, str], None] = lambda amount, info: None,
+    ledger: Ledger | None = None,
 ) -> Evaluation:
     """Clean accuracy, both protocols and the gate's verdict for one network.
 
     `twin` is the 16-bit baseline and `other_seed` the same network from another seed, where there
     are such: transfer attacks are made on them. `advance(1, text)` is called
-    `count_attacks(config)` times.
+    `count_attacks(config)` times. What `ledger` tells of attacks made before is taken over.
     """
+    ledger = ledger or Ledger()
     clean = still_right(model, split, lambda images, labels: images, config.attack_batch)
     result = Evaluation(len(split), share(clean))
     given = {"16": twin, "seed": other_seed}
     others = {name: network for name, network in given.items() if network is not None}
 
     for attack in paper_protocol(config):
-        right = under_attack(model, split, attack, seed=config.seed, batch=config.attack_batch)
-        result.paper.append(_row(result, attack.name, attack.epsilon, right))
         advance(1, f"{attack.name} at {attack.epsilon:.3f}")
+        make = partial(
+            under_attack, model, split, attack, seed=config.seed, batch=config.attack_batch
+        )
+        right = ledger.once(f"paper's {attack.name} at {attack.epsilon:.6g}", make)
+        result.paper.append(_row(result, attack.name, attack.epsilon, right))
     standing = {}
     for epsilon in config.pgd_epsilons:
         standing[epsilon] = _worst_case(
-            model, split, clean, epsilon, config, others, result, advance
+            model, split, clean, epsilon, config, others, result, advance, ledger
         )
-    result.gate = gate(model, split, clean, standing, result.strong, config, classes)
+    advance(1, "gate")
+    result.gate = gate(model, split, clean, standing, result.strong, config, classes, ledger)
     if skipped := _absent(model, others, config):
         result.gate["absent"] = skipped
-    advance(1, "gate")
     return result
 
 
@@ -93,6 +100,7 @@ def _worst_case(
     others: dict[str, nn.Module],
     result: Evaluation,
     advance: Callable[[int, str], None],
+    ledger: Ledger,
 ) -> Tensor:
     """Which images (N,) withstand every attack at `epsilon`; a row of `strong` for each."""
     standing = clean.clone()
@@ -102,7 +110,11 @@ def _worst_case(
             continue
         tried = clean if member.everywhere else standing
         withstood = tried.clone()
-        withstood[tried] = _tried(model, subset(split, tried), member, epsilon, config, others)
+        some = subset(split, tried)
+        withstood[tried] = ledger.once(
+            f"{member.name} at {epsilon:.6g}",
+            partial(_tried, model, some, member, epsilon, config, others),
+        ).to(split.device)
         more = {"box": member.box, "tried": int(tried.sum())}
         result.strong.append(_row(result, member.name, epsilon, withstood) | more)
         standing = standing & withstood

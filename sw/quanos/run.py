@@ -6,6 +6,7 @@ metrics.jsonl            a line per epoch: epoch, loss, train_accuracy, test_acc
                          lr, mean_bits, seconds, images_per_s; validation_accuracy where images
                          were held out, watch_accuracy (PGD-10) in adversarial training
 measured.json            what was measured of the network at the end
+attacked.json            meanwhile, which images withstood which attack
 tensorboard/             the metrics for TensorBoard, with --tensorboard
 checkpoint.safetensors   the network and its optimizer after the last completed epoch
 sensed.safetensors       the same at the sensing epoch, before the bits were assigned

@@ -27,7 +27,10 @@ def print_summary(summary: dict[str, Any], folder: Path) -> None:
 
 
 def rows(columns: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    """(label, a cell per network); what a masked network withstands is no robustness, and not told."""
+    """(label, a cell per network).
+
+    What a masked network withstands is no robustness, and is not told.
+    """
     every = list(columns.values())
     yield "bits per layer", [" ".join(map(str, c["bits"].values())) for c in every]
     yield "mean bits", [f"{c['mean_bits']:.2f}" for c in every]

@@ -35,8 +35,9 @@ class Attack:
     """Attack a trained network on test images: by both protocols, or by one attack.
 
     Without --attack the paper's protocol and the strong one are run with the run's budget, and the
-    gate says whether gradients are masked; --full takes the budget of the standard AutoAttack.
-    Example: quanos attack runs/digits --attack pgd --epsilon 0.1 --steps 50
+    gate says whether gradients are masked; --full takes the budget of the standard AutoAttack. With
+    --out every attack that was made is kept, and the same command goes on after a kill. Example:
+    quanos attack runs/digits --attack pgd --epsilon 0.1 --steps 50
     """
 
     network: tyro.conf.Positional[Path]
@@ -60,11 +61,13 @@ class Attack:
     seed: int | None = None
     """Seed of random starts; without it the run's."""
     twin: Path | None = None
-    """The 16-bit network's run folder or checkpoint, for transfer_16."""
+    """The 16-bit network's run folder or checkpoint, for transfer_16; without it the run's own."""
     other_seed: Path | None = None
     """Run folder or checkpoint of the same network from another seed, for transfer_seed."""
     data_dir: Path | None = None
     """Folder of the data set's files; without it the run's."""
+    out: Path | None = None
+    """JSON file to write the result to; beside it, until then, what is made of it so far."""
     plan: bool = False
     """Say what would be done and how long it may take, and stop."""
     json: bool = False
@@ -76,6 +79,7 @@ class Attack:
         from quanos.config import override
         from quanos.data import load_dataset
         from quanos.protocols import FULL
+        from quanos.run import write_json
 
         if min(self.steps, self.restarts, self.queries) < 1:
             raise ValueError("--steps, --restarts and --queries must be 1 or more.")
@@ -87,7 +91,7 @@ class Attack:
         config = override(keys, "command line")
         data = load_dataset(config.dataset, config.data_path)
         split = data.test.first(config.attack_images)
-        named = {"16": self.twin, "seed": self.other_seed}
+        named = {"16": self.twin or beside(self.network), "seed": self.other_seed}
         others = {name: load_network(path)[0] for name, path in named.items() if path}
         if self.plan:
             self._plan(model, split, config, set(others)).give(as_json=self.json)
@@ -95,26 +99,40 @@ class Attack:
         if self.attack:
             result = self._single(model, split, config, others)
         else:
-            result = _protocols(model, split, config, data.classes, others)
+            result = _protocols(model, split, config, data.classes, others, self._part)
+        if self.out and self._part:
+            write_json(self.out, result)
+            self._part.unlink(missing_ok=True)
         print_json(result) if self.json else _print(result)
+
+    @property
+    def _part(self) -> Path | None:
+        """Where attacks are kept until all are made."""
+        return self.out.with_suffix(".part.json") if self.out else None
 
     def _plan(self, model: Any, split: Any, config: Config, others: set[str]) -> Plan:
         from hw.plan import Plan, Step
-        from quanos.estimate import attack_seconds, pass_rates
+        from quanos.estimate import Cost, costs, pass_rates
         from quanos.planning import ATTACK_BASIS
 
         pass_s, forward_s = pass_rates(model, split, config)
         if self.attack:
             chosen, _ = self._chosen(config)
             count = getattr(chosen, "steps", 0) * getattr(chosen, "restarts", 1)
-            seconds = len(split) * (count * pass_s + getattr(chosen, "queries", 1) * forward_s)
             name = f"{self.attack} at epsilon {self.epsilon:.4f}"
+            wanted = [Cost(name, count, getattr(chosen, "queries", 1))]
         else:
-            absent = frozenset({"16", "seed"} - others)
-            seconds = attack_seconds(config, len(split), pass_s, forward_s, absent)
-            name = "both protocols and the gate"
-        step = Step(name=name, work=f"{len(split)} images", seconds=seconds)
-        return Plan(steps=[step], writes=["nothing; the result is printed"], basis=ATTACK_BASIS)
+            wanted = list(costs(config, frozenset({"16", "seed"} - others)))
+        steps = [
+            Step(
+                name=one.name,
+                work=f"{len(split)} images, {one.both + one.forward} passes each",
+                seconds=one.seconds(len(split), pass_s, forward_s),
+            )
+            for one in wanted
+        ]
+        writes = [str(self.out) if self.out else "nothing; the result is printed"]
+        return Plan(steps=steps, writes=writes, basis=ATTACK_BASIS)
 
     def _single(
         self, model: Any, split: Any, config: Config, others: dict[str, Any]
@@ -155,15 +173,39 @@ class Attack:
         return strong_attack(name, self.epsilon, replace(config, **budget)), twin  # type: ignore[arg-type]
 
 
+def beside(network: Path) -> Path | None:
+    """The 16-bit network that was trained beside the one in a run folder; None where none was."""
+    from quanos.checkpoint import NAME
+
+    for folder in (network / "16", network.parent / "16"):
+        if (folder / NAME).exists() and (network / NAME).exists() and network.name != "16":
+            return folder
+    return None
+
+
 def _protocols(
-    model: Any, split: Any, config: Config, classes: int, others: dict[str, Any]
+    model: Any,
+    split: Any,
+    config: Config,
+    classes: int,
+    others: dict[str, Any],
+    part: Path | None,
 ) -> dict[str, Any]:
+    from quanos.ledger import Ledger, fingerprint
     from quanos.progress import Progress
     from quanos.robustness import count_attacks, evaluate
 
+    networks = [model, others.get("16"), others.get("seed")]
     with Progress("attacks", count_attacks(config)) as progress:
-        return asdict(
-            evaluate(
+        ledger = Ledger(
+            part,
+            fingerprint(networks, asdict(config), split.codes),
+            lambda name, share, seconds: progress.line(
+                f"{name}: {100 * share:.2f} % of those tried withstand, {seconds:.1f} s"
+            ),
+        )
+        try:
+            result = evaluate(
                 model,
                 split,
                 config,
@@ -171,12 +213,20 @@ def _protocols(
                 twin=others.get("16"),
                 other_seed=others.get("seed"),
                 advance=progress.advance,
+                ledger=ledger,
             )
-        )
+        except KeyboardInterrupt:
+            kept = "the same command goes on" if part else "--out FILE would keep what is made"
+            raise KeyboardInterrupt(f"stopped; {kept}") from None
+    return asdict(result)
 
 
 def _print(result: dict[str, Any]) -> None:
+    from quanos.results import PASSES
+
     print(f"clean accuracy {100 * result['clean_accuracy']:.2f} % on {result['images']} images")
+    verdict = result["gate"]["verdict"] if "gate" in result else PASSES
+    masked = "" if verdict == PASSES else "; masked: no robustness"
     for part in ("rows", "paper", "strong"):
         for row in result.get(part, ()):
             label = "" if part == "rows" else part
@@ -184,9 +234,11 @@ def _print(result: dict[str, Any]) -> None:
             print(
                 f"{label:7}{row['attack']:16} epsilon {row['epsilon']:.4f}: accuracy "
                 f"{100 * row['accuracy']:6.2f} %, adversarial loss "
-                f"{100 * row['adversarial_loss']:6.2f} points{tried}"
+                f"{100 * row['adversarial_loss']:6.2f} points{tried}{masked}"
             )
-    if "gate" in result:
+    if "gate" not in result:
+        print("one attack alone is an upper bound; the gate's verdict comes without --attack")
+    else:
         for name, reason in result["gate"].get("absent", {}).items():
             print(f"absent {name}: {reason}")
         for row in result["gate"]["rows"]:
@@ -196,4 +248,4 @@ def _print(result: dict[str, Any]) -> None:
             )
         zero = 100 * result["gate"]["zero_gradient_share"]
         print(f"gate   {zero:.1f} % of the gradients are zero")
-        print(f"gate: {result['gate']['verdict']}")
+        print(f"gate: {verdict}")
