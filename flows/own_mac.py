@@ -28,6 +28,7 @@ from flows.points import SIGNED
 from flows.power import PowerModel, check_library
 from flows.table import EnergyRow, EnergyTable, TableHeader
 from flows.timing import critical_path_ps
+from hw.command import Parser
 
 VECTORS = 10_240
 
@@ -109,9 +110,9 @@ def make_table(
 
 def main() -> int:
     """Measure the MACs that a file names, write the table and print it."""
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.own_mac",
-        description=f"{__doc__}\n{mac_drive.__doc__}",
+    parser = Parser(
+        "python -m flows.own_mac",
+        f"{__doc__}\n{mac_drive.__doc__}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", type=Path, metavar="FILE.toml")
@@ -119,7 +120,7 @@ def main() -> int:
     parser.add_argument("--vectors", type=int, default=VECTORS, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="S")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_json()
     arguments = parser.parse_args()
     macs, clock_ps = read(arguments.file)
     library = Library.load(arguments.liberty)

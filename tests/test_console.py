@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import torch
+from test_contract import FILES, ROOT
 
 from hw.plan import Plan, Step
 from quanos import cli
 from quanos import state as states
 from quanos.checkpoint import NAME
-from quanos.config import override
+from quanos.commands.completion import options
+from quanos.config import TYPES, override
 from quanos.data import load_dataset
 
 MODULES = (
@@ -25,7 +32,7 @@ MODULES = (
     *("flows.mutate", "flows.array_energy", "flows.array_layers", "flows.network"),
     *("flows.tiling", "flows.supply"),
     *("flows.table_export", "flows.equivalence", "flows.control", "flows.compact", "flows.bench"),
-    *("quanos.reproduce.__main__",),
+    *("flows.own_mac", "quanos.codesign", "quanos.bench_qat", "quanos.reproduce.__main__"),
 )
 """Every command that is called by its module and prints results."""
 
@@ -79,7 +86,7 @@ def test_the_overview_fits_a_screen(capsys) -> None:
 @pytest.mark.parametrize("module", MODULES)
 @pytest.mark.parametrize(
     ("words", "says"),
-    [(["--jsno"], "(did you mean --json?)"), (["--wrong", "1"], "unrecognized arguments")],
+    [(["--jsno"], "(did you mean --json?)"), (["--wrong", "1"], "--wrong")],
 )
 def test_a_wrong_option_is_one_sentence(module, words, says, capsys) -> None:
     status = called(module, *NEEDED.get(module, ()), *words)
@@ -88,6 +95,92 @@ def test_a_wrong_option_is_one_sentence(module, words, says, capsys) -> None:
     assert err.startswith("error: ")
     assert says in err
     assert err.endswith("--help.\n")
+
+
+def test_every_module_that_is_a_command_is_listed() -> None:
+    """All but the script that runs in the environment of Brevitas, for `quanos.bench_qat`."""
+    sources = {ROOT / file for file in FILES if not file.startswith("tests/")}
+    found = {s for s in sources if '__name__ == "__main__"' in s.read_text("utf-8")}
+    names = {".".join(s.relative_to(ROOT).with_suffix("").parts) for s in found}
+    names = {name.removeprefix("sw.") for name in names}
+    assert names - {"tests", "docs.site", "quanos.brevitas_step"} == set(MODULES)
+
+
+TYRO = re.compile(r"expected|argument|parse|instantiate|matching|unrecognized|\[", re.IGNORECASE)
+"""Words of tyro's that no sentence of ours has."""
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_kind_of_option_is_complained_of_in_our_words(name) -> None:
+    kind = cli.kind_of(name)
+    hints = TYPES | get_type_hints(kind, include_extras=True)
+    one_each = {str(hints.get(o[2:].replace("-", "_"))): o for o, _ in options(kind)}
+    complaints = [
+        said
+        for option in one_each.values()
+        for values in ([], ["?"])
+        if (said := complaint_of(name, *BASE.get(name, ()), option, *values))
+    ]
+    assert len(complaints) >= len(one_each) - 1
+    for said in complaints:
+        assert re.match(r"--[\w-]+ (takes|needs) |'\?' belongs to no option|missing: ", said), said
+        assert said.endswith(f"; see quanos {name} --help.")
+        assert not TYRO.search(said), said
+
+
+def complaint_of(name: str, *words: str) -> str:
+    """What the parser of a command says of these words; nothing where it takes them."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            cli.parse(cli.kind_of(name), f"quanos {name}", words)
+    except ValueError as error:
+        return str(error)
+    except SystemExit:  # --help
+        pass
+    return ""
+
+
+BASE = {
+    **dict.fromkeys(("sense", "assign", "attack", "export", "report"), ("x",)),
+    "completion": ("bash",),
+    "energy": ("--model", "x", "--input", "1", "8", "8", "--bits", "4"),
+}
+"""Words without which a command complains of these first."""
+
+COLOUR = re.compile(rb"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9\d|10\d)(?:;\d+)*m")
+COLOURED = """
+from quanos.progress import Progress
+with Progress("work", 2) as progress:
+    progress.advance(1, "half")
+from quanos import cli
+cli.main(["assign", "--help"])
+"""
+
+
+def on_a_terminal(code: str, **environment: str) -> bytes:
+    """What Python prints that runs `code` on a terminal, both its outputs."""
+    pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
+    ours, its = pty.openpty()
+    kept = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=its, stdout=its, stderr=its,
+        env=kept | {"TERM": "xterm-256color"} | environment,
+    )  # fmt: skip
+    os.close(its)
+    heard = []
+    with contextlib.suppress(OSError):  # the terminal's end once the process has closed it
+        while part := os.read(ours, 1 << 16):
+            heard.append(part)
+    os.close(ours)
+    assert process.wait() == 0, b"".join(heard)
+    return b"".join(heard)
+
+
+@pytest.mark.parametrize(("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_a_terminal_has_colours_unless_they_are_turned_off(environment, coloured) -> None:
+    found = on_a_terminal(COLOURED, **environment)
+    bar, help_text = found[: found.index(b"usage:")], found[found.index(b"usage:") :]
+    assert [bool(COLOUR.search(part)) for part in (bar, help_text)] == [coloured, coloured]
 
 
 NEEDED = {
@@ -104,6 +197,7 @@ NEEDED = {
     "flows.supply": ("x", "x", "x"),
     "flows.compact": ("x", "--out", "x"),
     "flows.bench": ("x",),
+    "flows.own_mac": ("x", "--out", "x"),
 }  # fmt: skip
 """Words without which the parser of a command complains of these first."""
 

@@ -56,7 +56,7 @@ def test_a_linear_model_falls_along_the_sign_of_its_weights(attack) -> None:
     assert torch.allclose(perturb(model, x, labels, attack), expected.clamp(0, 1))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.floats(0, 0.6), st.integers(1, 3), st.integers(1, 2), st.booleans())
 def test_adversarial_images_stay_in_the_ball_and_in_range(epsilon, steps, restarts, start) -> None:
     x, labels = images()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from quanos import cli
+from quanos.complaint import complaint
 from quanos.models import MODELS
 
 ENERGY = ["energy", "--model", "resnet-small", "--input", "1", "8", "8"]
@@ -51,18 +52,27 @@ def test_help_version_and_bad_arguments_do_not_import_torch() -> None:
 
 BAD = [
     (["fly"], "there is no command 'fly'"),
-    (["energy", "--model", "x"], "missing from quanos energy: --input"),
-    ([*ENERGY, "--bits", "4", "--speed", "9"], "unrecognized options: --speed"),
+    (
+        ["energy", "--model", "x"],
+        "missing: --input INT INT INT --bits STR; see quanos",
+    ),
+    (
+        [*ENERGY, "--bits", "4", "--speed", "9"],
+        "there is no option --speed; see quanos",
+    ),
     ([*ENERGY, "--bits", "4", "--scheem", "dg"], "(did you mean --scheme?)"),
-    (["train", "--epochs", "many"], "--epochs takes INT, not 'many'; see quanos train --help."),
+    (
+        ["train", "--epochs", "many"],
+        "--epochs takes a whole number, not 'many'; see quanos",
+    ),
     (["attack", "x", "--epsilon", "x"], "--epsilon takes a number, not 'x'; see quanos attack"),
-    (["attack", "x", "--steps", "x"], "--steps takes a number, not 'x'; see quanos attack"),
+    (["attack", "x", "--steps", "x"], "--steps takes a whole number, not 'x'; see quanos attack"),
     (["attack", "x", "--steps", "0"], "--steps, --restarts and --queries must be 1 or more"),
     (["sweep", "--policies", "--plan"], "at least one policy and one seed"),
     (["train", "--jobs", "0"], "--jobs must be 1 or more"),
     (["train", "--time-limit", "-1"], "--time-limit and --shard-mb 0 or more"),
     (["trian"], "(did you mean train?)"),
-    ([*ENERGY, "--bits", "4", "--reading", "z"], "invalid choice 'z'"),
+    ([*ENERGY, "--bits", "4", "--reading", "z"], "--reading takes measured or paper, not 'z'"),
     ([*ENERGY, "--bits", "17"], "from 1 to 16, not 17"),
     ([*ENERGY, "--bits", "none.json"], "neither a number from 1 to 16 nor a file"),
     ([*ENERGY, "--bits", "."], "Is a directory"),
@@ -70,6 +80,26 @@ BAD = [
         [*ENERGY, "--bits", "4", "--scheme", "dg", "--table", "none.json"],
         "none.json cannot be read",
     ),
+    ([*ENERGY, "--bits", "4", "more"], "'more' belongs to no option"),
+    ([*ENERGY, "--bits"], "--bits needs a value; see"),
+    ([*ENERGY[:-1], "x", "--bits", "4"], "--input takes 3 whole numbers, not '1 8 x'"),
+    ([*ENERGY[:-1], "--bits", "4"], "--input needs three values"),
+    ([*ENERGY[:-1], "9" * 20, "--bits", "4"], "all from 1 to 65,536, not (1, 8, 9999"),
+    (["train", "--preset", "digits", "--seed", "-1", "--plan"], "seed must be from 0 to 4294967"),
+    (["train", "--preset", "digits", "--epochs", "0"], "epochs must be at least 1, not 0"),
+    (["train", "--preset", "digits", "--data-dir", "x", "--plan"], "leave --data-dir out, or name"),
+    (["train", "--fgsm-epsilons", "a"], "--fgsm-epsilons takes numbers, not 'a'"),
+    (["train", "--flip", "often"], "--flip takes False or True, not 'often'"),
+    (["sweep", "--seeds", "x"], "--seeds takes whole numbers, not 'x'"),
+    (["sweep", "--policies", "ans", "--seeds", "-1", "--plan"], "seed must be from 0 to"),
+    (["sweep", "--plan"], "hessian needs a budget; give --budgets-mean-bits or --budgets-mj"),
+    (["sense", "x", "--seed", "-1"], "--seed must be from 0 to"),
+    (["assign", "x", "--budget-mean-bits", "?"], "--mean-bits takes a number, not '?'"),
+    (["attack", "x", "--attack", "nope"], "--attack takes apgd_ce, apgd_dlr, apgd_t, fgsm"),
+    (["attack", "x", "--epsilon", "nan"], "must be numbers from 0 on"),
+    (["attack", "x", "--epsilon", "0.1"], "--epsilon is of one attack; name it with --attack"),
+    (["attack", "x", "--attack", "pgd", "--full"], "leave out --attack or --full"),
+    (["export", "x", "--onnx"], "(did you mean --no-onnx?)"),
     (["energy", "--model", "x", "--input", "1", "8", "8", "--bits", "4"], "model 'x' is unknown"),
     (["energy", "--model", "vgg19", "--input", "1", "8", "8", "--bits", "4"], "at least 32x32"),
 ]
@@ -109,7 +139,7 @@ PLAIN = """\
 
 @pytest.mark.parametrize("message", [FRAMED, PLAIN])
 def test_tyros_message_becomes_a_sentence(message) -> None:
-    assert cli.sentence(message) == "missing from quanos energy: --input INT INT INT"
+    assert complaint(message, []) == "missing: --input INT INT INT"
 
 
 def test_bits_come_from_a_file_in_any_of_its_forms(tmp_path, capsys) -> None:

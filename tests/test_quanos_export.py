@@ -107,7 +107,7 @@ class Unplanned(nn.Module):
         return self.classifier(torch.flatten(self.pool(x), 1))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     stride=st.integers(1, 2),
     padding=st.sampled_from([0, 2, "same", "valid"]),

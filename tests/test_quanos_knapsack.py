@@ -32,7 +32,7 @@ rows = st.lists(numbers, min_size=WIDTHS, max_size=WIDTHS)
 layers = st.lists(st.tuples(rows, rows), min_size=1, max_size=4)
 
 
-@settings(deadline=None, max_examples=60)  # each starts the solver
+@settings(max_examples=60)  # each starts the solver
 @given(
     layers,
     st.lists(st.integers(1, WIDTHS), min_size=4, max_size=4),

@@ -326,7 +326,7 @@ def test_wrong_bits_change_nothing(bits: dict[str, int], message: str) -> None:
     assert set(get_bits(model).values()) == {4}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     channels=st.lists(st.integers(1, 6), min_size=1, max_size=4),
     kernel=st.sampled_from([1, 3, 5]),
@@ -419,7 +419,7 @@ class Unplanned(nn.Module):
         return out
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     operations=st.lists(OPERATIONS, max_size=6),
     half=st.integers(1, 3),

@@ -79,8 +79,8 @@ def test_the_same_seed_gives_the_same_weights() -> None:
         ("vgg99", (3, 32, 32), 10, "'vgg99' is unknown; there are vgg11, .*mobilenetv2"),
         ("vgg19", (3, 28, 28), 10, "vgg19 needs images of at least 32x32 pixels, not 28x28"),
         ("resnet18", (3, 32), 10, "three whole numbers C H W"),
-        ("resnet18", (3, 32, 0), 10, "all above zero"),
-        ("resnet18", (3, 32, 32), 0, "all above zero"),
+        ("resnet18", (3, 32, 0), 10, "all from 1 to 65,536"),
+        ("resnet18", (3, 32, 32), 0, "all from 1 to 65,536"),
     ],
 )
 def test_what_cannot_be_built_says_why(name: str, shape: tuple, classes: int, words: str) -> None:

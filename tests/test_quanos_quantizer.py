@@ -274,7 +274,7 @@ def test_the_table_of_clips_holds_what_the_search_finds() -> None:
         assert optimal_clip(top) == pytest.approx(find_optimal_clip(top), rel=1e-9)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.integers(1, 16),
     st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=40),

@@ -418,7 +418,7 @@ def ways(content: Any) -> list[tuple[Any, ...]]:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_mutated_summary_gives_a_page_or_a_sentence(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -209,11 +209,13 @@ def test_the_command_plans_runs_keeps_and_writes(tmp_path, capsys, monkeypatch) 
     ]
     states = []
     for state in ("to run", "finished"):
-        command = parse(Sweep, "sweep", [*words, "--plan"])
+        command = parse(Sweep, "quanos sweep", [*words, "--plan"])
         command.run()
         states.append(f"{state}, 1 epochs" in capsys.readouterr().out)
         monkeypatch.setattr("sys.argv", ["quanos", "sweep", "--some"])
-        parse(Sweep, "sweep", [*words, "--page", str(tmp_path / "docs/p.md"), "--json"]).run()
+        parse(
+            Sweep, "quanos sweep", [*words, "--page", str(tmp_path / "docs/p.md"), "--json"]
+        ).run()
         result = json.loads(capsys.readouterr().out)
     assert states == [True, True]
     assert json.loads((tmp_path / "docs/p.json").read_text("utf-8")) == result
@@ -225,5 +227,5 @@ def test_the_command_plans_runs_keeps_and_writes(tmp_path, capsys, monkeypatch) 
 
 def test_keys_that_are_swept_are_no_options_of_their_own() -> None:
     for key in ("policy", "seed", "baselines", "mean-bits"):
-        with pytest.raises(ValueError, match=f"unrecognized options: --{key}"):
-            parse(Sweep, "sweep", [f"--{key}", "1"])
+        with pytest.raises(ValueError, match=f"there is no option --{key}"):
+            parse(Sweep, "quanos sweep", [f"--{key}", "1"])

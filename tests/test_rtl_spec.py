@@ -46,7 +46,7 @@ def wrapped(value: int, bits: int) -> int:
     return value - (1 << bits) if value >> (bits - 1) else value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(cases())
 def test_compute_is_pythons_own_sum_of_products(case):
     spec, mode, w, a, clear = case
@@ -69,7 +69,7 @@ def read_operand(word: int, width: int, lanes: int, lane: int, bits: int, signed
     return code - (1 << bits) if signed and code >> (bits - 1) else code
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(cases())
 def test_pack_places_codes_at_the_msbs(case):
     spec, mode, w, a, _ = case
@@ -98,7 +98,7 @@ def segments(spec, accumulators, mode) -> int:
     return port
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(cases())
 def test_unpack_reads_what_the_port_holds(case):
     spec, mode, w, a, clear = case

@@ -8,7 +8,6 @@ whose Python is given, in turns with a float network of its own.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -25,8 +24,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from hw.command import Parser
 from quanos import models
-from quanos.cli import guarded
+from quanos.cli import guarded, print_json
 from quanos.layers import quantize
 from quanos.models import build_model
 from quanos.quantizer_kinds import QUANTIZERS
@@ -191,7 +191,7 @@ def measure(setting: Setting, python: str | None) -> tuple[list[Row], list[str]]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write the page."""
-    parser = argparse.ArgumentParser(prog="python -m quanos.bench_qat", description=__doc__)
+    parser = Parser("python -m quanos.bench_qat", __doc__)
     parser.add_argument(
         "--model", default="vgg16", choices=[n for n in models.MODELS if "vgg" in n]
     )
@@ -208,14 +208,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="Python of an environment with Brevitas and setuptools<81; default $QUANOS_BREVITAS",
     )
     parser.add_argument("--out", type=Path, help="page to write, docs/benchmarks_qat.md say")
+    parser.add_json()
     given = vars(parser.parse_args(arguments))
-    python, out = given.pop("brevitas"), given.pop("out")
+    python, out, as_json = (given.pop(name) for name in ("brevitas", "out", "json"))
+    for name in ("bits", "batch", "steps", "threads"):
+        if given[name] < 1:
+            parser.error(f"--{name} must be 1 or more, not {given[name]}")
     setting = Setting(**given)
 
     def body() -> None:
         torch.set_num_threads(setting.threads)
         rows, notes = measure(setting, python)
-        print("\n".join([*table(rows), "", *notes]))
+        if as_json:
+            medians = {row.name: row.median for row in rows}
+            print_json({"setting": vars(setting), "medians": medians, "notes": notes})
+        else:
+            print("\n".join([*table(rows), "", *notes]))
         if out:
             words = [f"--{name} {value}" for name, value in given.items() if name != "compile"]
             flags = ["--compile"] * setting.compile + ["--brevitas PYTHON"] * (python is not None)

@@ -10,16 +10,15 @@ import contextlib
 import io
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NoReturn, Protocol
 
 from hw.command import meant, os_sentence
 from quanos import __version__
+from quanos.complaint import complaint
 from quanos.own_code import ask_for
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -103,7 +102,7 @@ def dispatch(words: Sequence[str]) -> int | None:
             f"there is no command {words[0]!r}{meant(words[0], commands)}; there are "
             f"{', '.join(commands)}."
         )
-    command = parse(kind_of(words[0]), words[0], words[1:])
+    command = parse(kind_of(words[0]), f"quanos {words[0]}", words[1:])
     return command.run()
 
 
@@ -147,63 +146,29 @@ quanos --import MODULE COMMAND ... knows the networks that MODULE registers, too
 the hardware: python -m hw.rtl.verilog, flows.synth, flows.measure, ... (--help)"""
 
 
-def parse(kind: Callable[..., Command], name: str, words: Sequence[str]) -> Command:
-    """The command `kind` with the options in `words`. Raises ValueError for what it cannot take."""
+def parse(kind: Callable[..., Command], prog: str, words: Sequence[str]) -> Command:
+    """The command `kind`, called as `prog`, with the options in `words`.
+
+    Raises ValueError for what it cannot take.
+    """
     import tyro
 
+    if os.environ.get("NO_COLOR"):  # which tyro does not know
+        tyro._experimental_options["ansi_codes"] = False
     heard = io.StringIO()
     try:
         with contextlib.redirect_stderr(heard):
             command: Command = tyro.cli(
-                kind, prog=f"quanos {name}", args=words, config=(tyro.conf.FlagCreatePairsOff,)
+                kind, prog=prog, args=words, config=(tyro.conf.FlagCreatePairsOff,)
             )
     except SystemExit as leave:
         if not leave.code:
             raise
-        raise ValueError(
-            f"{complaint(heard.getvalue(), kind)}; see quanos {name} --help."
-        ) from None
+        from quanos.commands.completion import options
+
+        known = [name for name, _ in options(kind)]
+        raise ValueError(f"{complaint(heard.getvalue(), known)}; see {prog} --help.") from None
     return command
-
-
-PARSING = (
-    r"error parsing (--[\w-]+): (?:.*matching (\S+) could be instantiated from \[(.*)\]"
-    r"|(?:could not convert string to float|invalid literal for int.*): (.*))"
-)
-"""What tyro says of a value of another type."""
-
-
-def complaint(box: str, kind: Any) -> str:
-    """Tyro's first complaint as a sentence, with the option that an unknown one looks like."""
-    text = sentence(box)
-    if found := re.fullmatch(PARSING, text):
-        option, wanted, one, other = found.groups()
-        kind_of_value = wanted.removeprefix("{None}|") if wanted else "a number"
-        return f"{option} takes {kind_of_value}, not {one or other}"
-    if not text.startswith("unrecognized"):
-        return text
-    parts = [kind, *(field.default_factory for field in fields(kind) if field.name == "keys")]
-    known = [f"--{field.name.replace('_', '-')}" for part in parts for field in fields(part)]
-    hints = [hint for word in text.split() if (hint := meant(word.strip("',"), known))]
-    return f"{text}{hints[0] if hints else ''}"
-
-
-def sentence(box: str) -> str:
-    """The first complaint in tyro's message, without frame (blanks where it is plain) and advice.
-
-    >>> sentence("╭─ Unrecognized ─╮\\n│ Unrecognized options: --x │\\n│ ───── │\\n│ See help │")
-    'unrecognized options: --x'
-    """
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    parts: list[list[str]] = [[]]
-    for line in (line[1:].rstrip("│ ") for line in plain.splitlines()):  # less the frame
-        if re.match(r" *[─-]{3}", line) or not line.startswith(" "):  # a rule or the title
-            parts.append([])
-        elif not line.startswith(" " * 8):  # deeper lines are help texts
-            parts[-1].append(line.strip())
-    texts = [" ".join(part) for part in parts if part]
-    text = next((t for t in texts if t.startswith("Unrecognized")), texts[0] if texts else "")
-    return (text[:1].lower() + text[1:]).rstrip(". ")
 
 
 def print_json(data: Mapping[str, Any]) -> None:

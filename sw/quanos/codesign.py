@@ -17,6 +17,7 @@ import torch
 import tyro
 
 from flows.table import SCHEMES, EnergyTable
+from quanos.cli import print_json
 from quanos.energy import LayerShape, layer_shapes, linear_law
 from quanos.jsonfile import Node, read_json
 from quanos.models import build_model
@@ -74,6 +75,8 @@ class Codesign:
     """MAC whose figures come first."""
     out: Path = Path("build/codesign.md")
     """The page; its figure goes beside it."""
+    json: bool = False
+    """Print one JSON object and nothing else."""
 
     def run(self) -> None:
         """Read, check, write."""
@@ -87,7 +90,10 @@ class Codesign:
         write_text(figure, draw(layers, self.scheme) + "\n")
         text = "\n\n".join(page(export, tiling, array, arrays, layers, self.scheme, figure.name))
         write_text(self.out, text + "\n")
-        print(f"wrote {os.fspath(self.out)}")
+        if self.json:
+            print_json({"page": os.fspath(self.out), "figure": os.fspath(figure)})
+        else:
+            print(f"wrote {os.fspath(self.out)}")
 
 
 def collect(export: Node, tiling: Node, table: EnergyTable, arrays: Node) -> list[Layer]:
@@ -306,7 +312,7 @@ def main() -> None:
 
     from quanos.cli import guarded, parse
 
-    sys.exit(guarded(lambda: parse(Codesign, "codesign", sys.argv[1:]).run()))
+    sys.exit(guarded(lambda: parse(Codesign, "python -m quanos.codesign", sys.argv[1:]).run()))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,9 @@ MACS = ("standard", *SCHEMES)
 LARGEST = 1e15
 """Beyond it, no number of a configuration can be meant."""
 
+LARGEST_SEED = 2**32 - 1
+"""Every generator of random numbers takes one up to this."""
+
 SWITCH = ("off", "on", "cuda")
 """Words of an option that may hold on CUDA alone."""
 
@@ -125,6 +128,10 @@ class Config:
 
     def __post_init__(self) -> None:
         self._check_words()
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise ConfigError(f"seed must be from 0 to {LARGEST_SEED}, not {self.seed}.")
+        if self.epochs < 1:
+            raise ConfigError(f"epochs must be at least 1, not {self.epochs}.")
         if not 1 <= self.sense_epoch <= self.epochs:
             raise ConfigError(
                 f"sense_epoch must be from 1 to epochs ({self.epochs}), not {self.sense_epoch}."
@@ -133,7 +140,7 @@ class Config:
         if last > self.epochs:
             raise ConfigError(
                 f"rounds and round_epochs put the last round at epoch {last}, after the end of "
-                f"training at {self.epochs}."
+                f"training at {self.epochs}; give more epochs or fewer rounds."
             )
         for name in (
             "rounds",
@@ -171,7 +178,7 @@ class Config:
         if not 1 <= self.k0 <= 32:
             raise ConfigError(f"k0 must be a whole number of bits from 1 to 32, not {self.k0}.")
         if self.policy in WITH_LOSSES and not (self.mean_bits or self.energy_mj):
-            raise ConfigError(f"policy {self.policy} needs a budget: mean_bits or energy_mj.")
+            raise ConfigError(f"policy {self.policy} needs a budget; give mean_bits or energy_mj.")
         if self.mean_bits and self.energy_mj:
             raise ConfigError("mean_bits and energy_mj exclude each other; give one of them.")
         if self.mean_bits and not 1 <= self.mean_bits <= 16:

@@ -121,7 +121,7 @@ def load_dataset(name: str, data_dir: Path | None = None) -> Dataset:
     """The data set `name`, from `data_dir` or the default places.
 
     Raises DataError for an unknown name, files that are not there (it says which files belong
-    where) or files that are damaged.
+    where) or damaged, or a folder where none is read.
     """
     if name not in LOADERS:
         raise DataError(f"data set {name!r} is unknown; there are {', '.join(LOADERS)}.")
@@ -165,6 +165,11 @@ def _split(images: Bytes, labels: Bytes, full_scale: int = 255) -> Split:
 
 def _digits(data_dir: Path | None) -> Dataset:
     """scikit-learn's 1797 handwritten digits, 8x8 with levels 0..16; stratified, fixed split."""
+    if data_dir:
+        raise DataError(
+            f"the digits come with scikit-learn, not from {data_dir}; leave --data-dir out, or "
+            "name the data set that lies there with --dataset."
+        )
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 

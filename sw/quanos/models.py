@@ -19,6 +19,7 @@ from quanos.tracing import trace
 Shape = tuple[int, int, int]
 
 # Widths of the 3x3 convolutions; 0 is a max pooling by 2 (Simonyan and Zisserman 2015, Table 1).
+LARGEST_SIZE = 1 << 16  # of a side, of channels and of classes
 _VGG = {
     "vgg11": (64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0),
     "vgg13": (64, 64, 0, 128, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0),
@@ -247,10 +248,11 @@ def build_model(
             "quanos --import MODULE."
         )
     smallest, build = _ZOO[name]
-    if len(input_shape) != 3 or min(input_shape) < 1 or classes < 1:
+    sizes = (*input_shape, classes)
+    if len(sizes) != 4 or not all(1 <= size <= LARGEST_SIZE for size in sizes):
         raise ValueError(
             "a model needs an input shape of three whole numbers C H W and a number of classes, "
-            f"all above zero, not {tuple(input_shape)} and {classes}."
+            f"all from 1 to {LARGEST_SIZE:,}, not {tuple(input_shape)} and {classes}."
         )
     channels, height, width = input_shape
     if min(height, width) < smallest:

@@ -46,20 +46,21 @@ def tasks(
 ) -> list[Task]:
     """Every policy with every seed and budget, without baselines, which the policies are.
 
-    Without a budget each policy gives what it gives alone. Raises ConfigError for what cannot be
-    run.
+    Without a budget each policy gives what it gives alone; what is named twice is run once. Raises
+    ConfigError for what cannot be run.
     """
     budgets: list[tuple[str, dict[str, Any]]] = [
         *((f"-{bits:g}bit", {"mean_bits": bits, "energy_mj": 0.0}) for bits in mean_bits),
         *((f"-{mj:g}mj", {"energy_mj": mj, "mean_bits": 0.0}) for mj in energies_mj),
     ]
-    return [
+    found = [
         Task(
             name=f"{policy}{tag}-seed{seed}",
             config=replace(config, policy=policy, seed=seed, baselines=(), **keys),
         )
         for policy, seed, (tag, keys) in product(policies, seeds, budgets or [("", {})])
     ]
+    return list({task.name: task for task in found}.values())
 
 
 def perform(task: Task, out: Path, table: Path | None) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,6 +29,9 @@ Name = Literal[
     "transfer_seed",
     "square",
 ]
+
+OF_ONE = frozenset({"epsilon", "steps", "step_size", "restarts", "queries"})
+"""Options that say how one attack is made; the protocols have the run's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +85,7 @@ class Attack:
         from quanos.protocols import FULL
         from quanos.run import write_json
 
-        if min(self.steps, self.restarts, self.queries) < 1:
-            raise ValueError("--steps, --restarts and --queries must be 1 or more.")
+        self._check()
         model, meta = load_network(self.network)
         given = {"attack_images": self.images, "seed": self.seed}
         given["data_dir"] = str(self.data_dir) if self.data_dir else None  # type: ignore[assignment]
@@ -109,6 +112,23 @@ class Attack:
     def _part(self) -> Path | None:
         """Where attacks are kept until all are made."""
         return self.out.with_suffix(".part.json") if self.out else None
+
+    def _check(self) -> None:
+        """Refuse what no attack can have, and a budget that none would take."""
+        if min(self.steps, self.restarts, self.queries) < 1:
+            raise ValueError("--steps, --restarts and --queries must be 1 or more.")
+        sizes = (self.epsilon, self.step_size or 0.0)
+        if not all(0 <= size < inf for size in sizes):
+            raise ValueError("--epsilon and --step-size must be numbers from 0 on.")
+        own = [field for field in fields(self) if field.name in OF_ONE]
+        given = [field.name for field in own if vars(self)[field.name] != field.default]
+        if given and not self.attack:
+            raise ValueError(
+                f"--{given[0].replace('_', '-')} is of one attack; name it with --attack, or leave "
+                "the option out for the run's own budget."
+            )
+        if self.attack and self.full:
+            raise ValueError("--full is the budget of all attacks; leave out --attack or --full.")
 
     def _plan(self, model: Any, split: Any, config: Config, others: set[str]) -> Plan:
         from hw.plan import Plan, Step

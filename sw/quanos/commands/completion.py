@@ -42,12 +42,12 @@ class Completion:
 def _commands() -> dict[str, Completed]:
     """Every command with its options, as its dataclass has them."""
     return {
-        name: Completed(text, dict(_options(kind_of(name))))
+        name: Completed(text, dict(options(kind_of(name))))
         for name, (_, _, text) in available().items()
     }
 
 
-def _options(kind: type) -> Iterator[tuple[str, tuple[str, ...]]]:
+def options(kind: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Options of a command with the values that they can have, none where it may be anything."""
     hints = get_type_hints(kind, include_extras=True)
     for field in fields(kind):
@@ -57,6 +57,8 @@ def _options(kind: type) -> Iterator[tuple[str, tuple[str, ...]]]:
         if field.name == "keys":  # those of the configuration, under their own names
             given = [key.name for key in fields(field.default_factory)]  # type: ignore[arg-type]
             yield from ((_dashed(name), CHOICES[name]) for name in given)
+        elif field.default is True:  # what is done unless it is told not to
+            yield _dashed(f"no_{field.name}"), ()
         elif field.name == "preset":
             yield "--preset", tuple(presets())
         else:

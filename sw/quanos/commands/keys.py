@@ -27,5 +27,26 @@ def _option(item: Field[Any]) -> tuple[str, Any, None]:
     choices = item.metadata["choices"]
     words = f" ({', '.join(choices)})" if choices else ""
     assert item.default is not MISSING
-    text = f"{item.metadata['help']}{words}; default {item.default!r}"
-    return item.name, Annotated[TYPES[item.name] | None, tyro.conf.arg(help=text)], None
+    about = tyro.conf.arg(
+        help=item.metadata["help"] + words,
+        help_behavior_hint=f"(default: {_shown(item.default)})",
+        metavar=METAVARS[TYPES[item.name]],
+    )
+    return item.name, Annotated[TYPES[item.name] | None, about], None
+
+
+METAVARS = {
+    bool: "{True,False}",
+    int: "INT",
+    float: "FLOAT",
+    str: "STR",
+    tuple[int, ...]: "INT ...",
+    tuple[float, ...]: "FLOAT ...",
+    tuple[str, ...]: "STR ...",
+}
+
+
+def _shown(default: Any) -> str:
+    """A default as it would be written on the command line."""
+    words = default if isinstance(default, tuple) else (default,)
+    return " ".join(str(word) for word in words if word != "") or "none"

@@ -59,9 +59,11 @@ class Sense:
     def run(self) -> None:
         """Measure, and print, write and draw the result."""
         from quanos.checkpoint import load_network
-        from quanos.config import override
+        from quanos.config import LARGEST_SEED, override
         from quanos.data import load_dataset
 
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise ValueError(f"--seed must be from 0 to {LARGEST_SEED}, not {self.seed}.")
         model, meta = load_network(self.network)
         given = {
             "ans_images": self.images,

@@ -14,6 +14,7 @@ import tyro
 from quanos.cli import print_json
 from quanos.commands.keys import given, options
 from quanos.config import Config, override, preset
+from quanos.measurement import WITH_LOSSES
 
 if TYPE_CHECKING:
     from quanos.pareto import Point
@@ -75,6 +76,12 @@ class Sweep:
         if not self.policies or not self.seeds:
             raise ValueError("a sweep needs at least one policy and one seed.")
         budgets = self.budgets_mean_bits, self.budgets_mj
+        needy = [policy for policy in self.policies if policy in WITH_LOSSES]
+        if needy and not any(budgets):
+            raise ValueError(
+                f"policy {needy[0]} needs a budget; give --budgets-mean-bits or --budgets-mj, or "
+                "name other --policies."
+            )
         wanted = tasks(config, self.policies, self.seeds, *budgets)
         out = self.out.resolve()
         if self.plan:
