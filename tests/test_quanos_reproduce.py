@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import random
+import shutil
 import time
 import xml.etree.ElementTree
 from dataclasses import replace
@@ -129,26 +130,34 @@ def test_every_experiment_runs_one_step_of_everything(tmp_path, small_cifar, nam
     assert all(column["epochs"] == 2 for column in summary["columns"].values())
 
 
-def test_slices_end_with_the_uncut_result(tmp_path, small_cifar) -> None:
-    plan = small(PLANS["vgg19-cifar10"], "vgg-small")
+def test_slices_on_other_machines_end_with_the_uncut_result(tmp_path, small_cifar) -> None:
+    """Every slice finds the run and the data in other folders, and checkpoints in parts.
+
+    The first eight end after a step or an attack, the last with the run.
+    """
+    keys = PLANS["vgg19-cifar10"].scales["fast"] | {"model": "vgg-small", "baselines": ["8"]}
+    plan = replace(PLANS["vgg19-cifar10"], scales={"fast": keys})
     (whole := tmp_path / "whole").mkdir()
-    (cut := tmp_path / "cut").mkdir()
     driver(whole, "fast", small_cifar).run([plan])
-    for _ in range(12):
-        try:
-            driver(cut, "fast", small_cifar, resume=True, sitting=Slice(time_limit=1e-9)).run(
-                [plan]
-            )
-            break
-        except Paused:
-            continue
-    driver(cut, "fast", small_cifar, resume=True).run([plan])
-    found = [
-        record.runs(folder / "results", plan.name)["fast/0"]["summary"] for folder in (whole, cut)
+    (place := tmp_path / "machine 0").mkdir()
+    for number in range(1, 9):
+        sitting = Slice(time_limit=1e-9, shard_mb=0.1)
+        shutil.copytree(small_cifar, place / "data", dirs_exist_ok=True)
+        with pytest.raises(Paused):
+            driver(place, "fast", place / "data", resume=True, sitting=sitting).run([plan])
+        assert not (place / "results").exists()
+        sizes = [path.stat().st_size for path in (place / "runs").rglob("*.safetensors*")]
+        assert max(sizes) <= 100_000 < sum(sizes)
+        place = place.rename(tmp_path / f"machine {number}")
+    assert list((place / "runs").rglob("attacked.json"))  # between two attacks
+    driver(place, "fast", place / "data", resume=True).run([plan])
+    assert not list((place / "runs").rglob("attacked.json"))
+    results = [
+        record.runs(folder / "results", plan.name)["fast/0"]["summary"] for folder in (whole, place)
     ]
-    for summary in found:
+    for summary in results:
         summary.pop("seconds")
-    assert found[0] == found[1]
+    assert results[0] == results[1]
 
 
 def test_sigkill_at_random_moments_changes_no_number(tmp_path, small_cifar) -> None:
@@ -177,7 +186,8 @@ def test_sigkill_at_random_moments_changes_no_number(tmp_path, small_cifar) -> N
 
 
 def test_results_of_other_runs_stay(tmp_path, small_cifar) -> None:
-    plan = replace(small(PLANS["vgg-small-cifar10"], "vgg-small"), seeds=(0, 1))
+    keys = PLANS["vgg-small-cifar10"].scales["cpu"] | {"baselines": []}
+    plan = replace(PLANS["vgg-small-cifar10"], scales={"cpu": keys}, seeds=(0, 1))
     one = driver(tmp_path, "cpu", small_cifar)
     one.run([plan])
     before = record.runs(tmp_path / "results", plan.name)
@@ -237,9 +247,24 @@ def test_a_run_fills_its_place(tmp_path, small_cifar) -> None:
     assert "| 1 | has run |" in text
     drawn = sorted((tmp_path / "results").glob("*.svg"))
     assert len(drawn) == 9
+    assert_table_two_is_whole(section, columns)
     for path in drawn:
         assert xml.etree.ElementTree.parse(path).getroot().tag.endswith("svg")
         assert f"results/{path.name}" in text
+
+
+def assert_table_two_is_whole(section: str, columns: dict) -> None:
+    """Memory, both readings of every scheme, both protocols, the gate."""
+    rows = {line.split("|")[1].strip(): line for line in section.splitlines() if "|" in line}
+    assert f"{columns['quanos']['memory_gbit']:.4f}" in rows["weights Gbit, ours"]
+    for one in columns["8"]["energy"]:
+        if one["scheme"] in ("standard", "dg", "dvafs"):
+            label = f"reading `{one['reading']}`, {one['supply']} supply"
+            label = "" if one["scheme"] == "standard" else f", {label}"
+            assert f"{one['energy_mj']:.4g} (" in rows[f"{one['scheme']} mJ, ours{label}"]
+    assert columns["5"]["gate"]["verdict"] in rows["gate"]
+    assert rows["QUANOS"].count("|") == rows["network"].count("|")
+    assert "worst case at" in rows["network"]
 
 
 @pytest.mark.parametrize(

@@ -100,8 +100,8 @@ def run_experiment(
     with ExitStack() as stack:
         group.from_lead(lambda: stack.enter_context(held(folder)))
         group.from_lead(lambda: open_run(folder, config, resume=resume, overwrite=overwrite))
-        origin = provenance(config, table.sha256) | {"command": command, "started": _now()}
-        origin["device"] = _device_name(config)
+        origin = provenance(config, table.sha256) | {"command": command}
+        origin |= _begun(folder, _device_name(config))
         if group.lead:
             write_json(folder / "run.json", origin)
         start = time.perf_counter()
@@ -306,6 +306,18 @@ def _device_name(config: Config) -> str:
     if place.type == "cuda":
         return torch.cuda.get_device_name(place)
     return f"{platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def _begun(folder: Path, place: str) -> dict[str, str]:
+    """When the first slice of a run started, and what all of them computed on, in turn."""
+    path = folder / "run.json"
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        started, places = str(before["started"]), str(before["device"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"started": _now(), "device": place}
+    same = places.split("; then ")[-1] == place
+    return {"started": started, "device": places if same else f"{places}; then {place}"}
 
 
 def _now() -> str:

@@ -33,15 +33,21 @@ METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
 
 
+PLACE_KEYS = frozenset({"data_dir", "device", "threads"})
+"""Keys that say where a run computes; another machine has its own."""
+
+
 class RunError(ValueError):
     """A run folder that cannot be used as asked."""
 
 
 def open_run(folder: Path, config: Config, *, resume: bool, overwrite: bool) -> None:
     """Make `folder` ready for `config`, as `standing` finds it; raises what that raises."""
-    if standing(folder, config, resume=resume, overwrite=overwrite) == "resumed":
-        return
     found, removed = folder / "config.toml", folder / _REMOVED
+    if standing(folder, config, resume=resume, overwrite=overwrite) == "resumed":
+        if load(found) != config:  # the folder has moved to another machine
+            write_text(found, to_toml(config))
+        return
     folder.mkdir(parents=True, exist_ok=True)
     if found.exists():
         found.replace(removed)
@@ -53,10 +59,10 @@ def open_run(folder: Path, config: Config, *, resume: bool, overwrite: bool) -> 
 def standing(folder: Path, config: Config, *, resume: bool, overwrite: bool) -> str:
     """What becomes of `folder`: "fresh", "resumed", or "removed" and started anew.
 
-    `resume` goes on with a run of the same configuration. `overwrite` removes the run that is
-    there and starts anew. With both, a run of the same configuration that was cut off goes on and
-    any other starts anew. Raises RunError where a run is there and none of this was asked, where
-    the configurations differ, or where the folder holds something that is no run.
+    `resume` goes on with a run of the same configuration, wherever it computes. `overwrite` removes
+    the run that is there and starts anew. With both, a run of the same configuration that was cut
+    off goes on and any other starts anew. Raises RunError where a run is there and none of this was
+    asked, where the configurations differ, or where the folder holds something that is no run.
     """
     found, removed = folder / "config.toml", folder / _REMOVED
     strange = folder.exists() and any(map(_foreign, folder.iterdir()))
@@ -105,7 +111,8 @@ def sweep(folder: Path) -> None:
 
 
 def _differences(there: Config, here: Config) -> list[str]:
-    return [name for name, value in vars(here).items() if getattr(there, name) != value]
+    names = [name for name, value in vars(here).items() if getattr(there, name) != value]
+    return [name for name in names if name not in PLACE_KEYS]
 
 
 def write_text(path: Path, text: str) -> None:

@@ -8,6 +8,7 @@ and the ablation of the 16-bit network's units (see `quanos.ablation`).
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def merge(results: Path, experiment: Experiment, scale: str, seed: int, run: Pat
     content["title"] = experiment.title
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     origin = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    summary["seconds"]["train"] = train_seconds(run)  # over all slices
+    summary["seconds"] |= train_seconds(run, summary["columns"])  # over all slices
     kept = {key: origin.get(key) for key in KEPT}
     ablated = run / ABLATION
     rows = json.loads(ablated.read_text(encoding="utf-8"))["rows"] if ablated.exists() else []
@@ -38,14 +39,25 @@ def merge(results: Path, experiment: Experiment, scale: str, seed: int, run: Pat
     return path
 
 
-def train_seconds(run: Path) -> float:
-    """Seconds of all epochs of all columns, whatever the slices they were trained in."""
-    lines = [
-        json.loads(line)
-        for path in sorted(run.rglob(METRICS))
-        for line in path.read_text(encoding="utf-8").splitlines()
-    ]
-    return float(sum(line["seconds"] for line in lines))
+def train_seconds(run: Path, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Seconds of all epochs, whatever the slices they were trained in.
+
+    {train: in all, columns: of each network alone; a baseline's include the epochs that it shares
+    with the first}.
+    """
+    first, *others = columns
+    epochs = _epochs(run)
+    shared = sum(s for epoch, s in epochs.items() if epoch <= columns[first]["sense_epoch"])
+    own = {name: sum(_epochs(run / name).values()) for name in others}
+    main = sum(epochs.values())
+    each = {first: main} | {name: shared + seconds for name, seconds in own.items()}
+    return {"train": main + sum(own.values()), "columns": each}
+
+
+def _epochs(folder: Path) -> dict[int, float]:
+    """Seconds by epoch of the run in a folder."""
+    lines = (folder / METRICS).read_text(encoding="utf-8").splitlines()
+    return {line["epoch"]: float(line["seconds"]) for line in map(json.loads, lines)}
 
 
 def load(path: Path) -> dict[str, Any] | None:

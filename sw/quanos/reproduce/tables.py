@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import product
 from typing import Any
 
 from quanos.paper import ADVERSARIAL_EPSILONS_255, Column, HardenedRow, PaperTable
@@ -94,15 +96,37 @@ def beside(table: PaperTable, summary: Summary) -> str:
     ]
     for scheme, value in (("dg", lambda c: c.dg_mj), ("dvafs", lambda c: c.dvafs_mj)):
         rows.append(printed(f"{scheme} mJ, paper", value))
-        for reading in ("paper", "measured"):
+        for supply, reading in product(("nominal", "scaled"), ("paper", "measured")):
             rows.append(
                 row(
-                    f"{scheme} mJ, ours, reading `{reading}`",
-                    lambda c, s=scheme, r=reading: energy(c, s, r),  # type: ignore[misc]
+                    f"{scheme} mJ, ours, reading `{reading}`, {supply} supply",
+                    partial(energy, scheme=scheme, reading=reading, supply=supply),
                 )
             )
     rows.append(row("gate", gate))
     return markdown(["", *(column.name for column in table.columns)], rows)
+
+
+def sensitivities(summary: Summary) -> dict[str, dict[str, float]]:
+    """ANS by layer of the 16-bit network, sensed and at the end, and of QUANOS at the end."""
+    columns = summary["columns"]
+    lines = {}
+    if "16" in columns:
+        base = columns["16"]
+        lines[f"16 bit, epoch {base['sense_epoch']}"] = base["ans_sensed"]
+        lines[f"16 bit, epoch {base['epochs']}"] = base["ans_final"]
+    own = columns["quanos"]
+    return lines | {f"QUANOS, epoch {own['epochs']}": own["ans_final"]}
+
+
+def sensitivity(summary: Summary) -> str:
+    """ANS of every layer as a table, beside the bits that QUANOS made of it."""
+    lines, widths = sensitivities(summary), summary["columns"]["quanos"]["bits"]
+    rows = (
+        [f"`{name}`", str(bits), *(f"{values[name]:.3f}" for values in lines.values())]
+        for name, bits in widths.items()
+    )
+    return markdown(["layer", "bits of QUANOS", *(f"ANS, {name}" for name in lines)], rows)
 
 
 def _own_name(column: Column) -> str:
