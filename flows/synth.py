@@ -28,8 +28,9 @@ from flows.console import FlowError, write_text
 from flows.library import Library
 from flows.netlist import Netlist
 from flows.netlist_write import tidy, to_json, to_verilog
-from flows.synth_script import Options, check_log, script
+from flows.synth_script import SOURCE, Options, check_log, script
 from flows.timing import critical_path_ps
+from flows.unknowns import check_unknowns
 from hw.command import Parser
 
 FLOW = 4  # counts up when the script below gives other netlists
@@ -70,7 +71,8 @@ def synthesize(
     with tempfile.TemporaryDirectory(prefix="quanos-synth-") as folder:
         raw = Path(folder) / "netlist.json"
         yosys.run(script(sources, top, library, options, Path(folder), raw), top, check_log)
-        netlist = tidy(Netlist.load(raw, library, top), library)
+        check_unknowns((Path(folder) / SOURCE).read_text(encoding="utf-8"), top)
+        netlist = tidy(_mapped(raw, library, top), library)
     if not netlist.instances:
         raise FlowError(f"{top} has no cell left: all its outputs are constants or inputs.")
     result = _describe(netlist, library, options, inputs)
@@ -78,6 +80,14 @@ def synthesize(
     write_text(out / f"{top}.netlist.v", to_verilog(netlist))
     write_text(report, json.dumps(asdict(result), indent=1) + "\n")
     return result
+
+
+def _mapped(raw: Path, library: Library, top: str) -> Netlist:
+    """Yosys' netlist; its place says nothing to whoever reads what is wrong with it."""
+    try:
+        return Netlist.load(raw, library, top)
+    except FlowError as error:
+        raise FlowError(str(error).replace(str(raw), top)) from None
 
 
 def synthesized(

@@ -11,6 +11,8 @@ from flows.console import FlowError
 from flows.library import Cell, Library
 from flows.library_cache import plain
 
+SOURCE = "source.il"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -43,7 +45,7 @@ def script(
 ) -> list[str]:
     """Yosys commands from the sources to a flat netlist of library cells in `json_file`.
 
-    `folder` takes the files that the commands need.
+    `folder` takes the files that the commands need, and the design as it was read (`SOURCE`).
     """
     liberty = f"-liberty {yosys.quote(_plain_liberty(library, folder))}"
     constraints = folder / "abc.constr"
@@ -53,6 +55,7 @@ def script(
     return [
         *(f"{_reader(source)} {yosys.quote(source)}" for source in sources),
         f"hierarchy -check -top {top}",
+        f"write_rtlil {yosys.quote(folder / SOURCE)}",
         "proc",
         *([] if options.hierarchical else ["flatten"]),
         "opt_clean",
@@ -201,8 +204,12 @@ _COMPLAINTS = (
         "signal {} becomes a latch; assign it on every path",
     ),
     (
-        r"found logic loop in module ([^:]+):",
-        "{} has a combinational loop; break it with a register",
+        r"found logic loop in module [^:]+:(?:\n    (?:cell |  ).*)*\n    wire \\?(\S+)",
+        "it has a combinational loop through net {}; break it with a register",
+    ),
+    (
+        r"found logic loop in module [^:]+:\n    cell (\S+)",
+        "it has a combinational loop through cell {}; break it with a register",
     ),
     (r"Wire ([^\n]+?) is used but has no driver", "net {} is used but nothing drives it"),
     (r"multiple conflicting drivers for ([^:]+):", "net {} has more than one driver"),

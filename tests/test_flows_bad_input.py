@@ -34,18 +34,51 @@ def refused(folder, command, *arguments):
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ("input a, output y); assign y = ~y & a;", "loop"),
+        ("input a, output y); assign y = ~y & a;", "combinational loop through net y; break it"),
         ("input a, output y); wire u; assign y = a & u;", "net top.u is used but nothing drives"),
         ("input a, b, output y); assign y = a & b; assign y = a | b;", "top.y has more than one"),
-        ("input a, output y); assign y = 1'bx;", "port y is tied to 'x'; only 0 and 1 are allowed"),
+        ("input a, output y); assign y = 1'bx;", "net y can be x; give it 0 or 1"),
+        (
+            "input a, e, output y); assign y = e ? a : 1'bz;",
+            "expression at top.v:1.46-1.58 can be z",
+        ),
         ("input a, output y); mystery u (a, y);", "mystery"),
         ("input a, output reg y); always @* if (a) y = 1;", "signal top.y becomes a latch"),
+        (
+            "input [1:0] s, output reg y); always @* case (s) 0: y = 0; 1: y = 1; "
+            "default: y = 1'bx; endcase",
+            "net y can be x; give it 0 or 1",
+        ),
+        ("inout a, output y); assign y = a;", "top: port a is an inout"),
     ],
 )
 def test_a_design(tmp_path, body, says):
     (tmp_path / "top.v").write_text(f"module top({body} endmodule")
     sentence = refused(tmp_path, "synth", "top.v", "--top", "top", "--out", "out")
     assert says in sentence
+
+
+OPEN = """
+module top(input c, input [1:0] s, input a, output reg full, unique_, local_, output stored);
+  reg memory [0:3];
+  assign stored = memory[s];
+  always @(posedge c) if (a) memory[s] <= s[0];
+  always @* case (s) 0: full = a; 1: full = ~a; 2: full = 0; 3: full = 1; endcase
+  always_comb unique case (s) 0, 2: unique_ = a; 1, 3: unique_ = 0; endcase
+  always @* begin : block
+    reg t;
+    t = s[0];
+    local_ = s[1];
+    if (a) begin t = t ^ s[1]; local_ = t; end
+  end
+endmodule
+"""
+
+
+def test_an_x_of_yosys_own_is_no_fault_of_the_design(tmp_path):
+    """What a full case, a memory or a local variable leaves open, nothing takes."""
+    (tmp_path / "top.v").write_text(OPEN)
+    assert synthesize([tmp_path / "top.v"], "top", tmp_path, LIBRARY).cells
 
 
 def changed(name, **pins):

@@ -224,6 +224,26 @@ def test_bad_input_is_one_sentence_and_no_table(folder, table, arguments, senten
     assert not (folder / "bad.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ("assign acc = ~acc & w;", "combinational loop through net acc; break it with a register"),
+        ("assign acc = {w, 1'bx};", "net acc can be x; give it 0 or 1 in every case"),
+    ],
+)
+def test_a_mac_that_cannot_be_measured_is_named_and_no_table_is_written(
+    folder, table, body, sentence
+):
+    source = folder / "rtl" / "mac_fixed_w3a3.v"
+    source.write_text(f"module mac_fixed_w3a3(input [2:0] w, output [2:0] acc); {body} endmodule")
+    done = command(folder, "bad.json", "--schemes", "fixed", "--bits", "3", *FEW)
+    assert done.returncode == 2
+    refusal = done.stderr.splitlines()[-1]
+    assert refusal.startswith("error: mac_fixed_w3a3 cannot be synthesised: ")
+    assert sentence in refusal
+    assert not (folder / "bad.json").exists()
+
+
 def printed(capsys, *rows):
     """Lines of the printed table, blanks folded."""
     measure_print.show(EnergyTable(HEADER, rows))
