@@ -9,6 +9,7 @@ of the timed simulation (`flows.waveform`, or the same in C through `flows.engin
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from flows.delays import REJECT, STEP_PS, Delays
 from flows.engine import Engine
 from flows.functional import Bits, Functional
 from flows.library import Library
-from flows.netlist import Netlist
+from flows.netlist import CONSTANTS, Netlist
 from flows.saif import Activity, write_saif
 from flows.settled import Settled
 from flows.stimulus import Round
@@ -44,14 +45,21 @@ Ports = Sequence[tuple[Sequence[int], NDArray[Any]]]  # nets and their words, (c
 class Batches:
     """Counts of independent batches of vectors; arrays have shape (batches, nets).
 
-    `toggles` counts all transitions, `settled` those that zero-delay simulation sees, `ones` the
-    vectors that end at 1 (for a clock net: half of those in which it pulses).
+    `toggles` counts all transitions, `rising` those to 1, `settled` those that zero-delay
+    simulation sees, `ones` the vectors that end at 1 (for a clock net: half of those in which it
+    pulses).
     """
 
     vectors: Counts
     toggles: Counts
+    rising: Counts
     settled: Counts
     ones: NDArray[np.float64]
+
+    @property
+    def edges(self) -> Counts:
+        """Rising and falling transitions, shape (batches, nets, 2)."""
+        return np.stack([self.rising, self.toggles - self.rising], axis=-1)
 
     def activity(
         self, netlist: Netlist, *, glitches: bool = True, batch: int | None = None
@@ -67,6 +75,7 @@ class Batches:
         return Batches(
             self.vectors + other.vectors,
             self.toggles + other.toggles,
+            self.rising + other.rising,
             self.settled + other.settled,
             self.ones + other.ones,
         )
@@ -134,7 +143,9 @@ class Simulator:
         for net, clock in self.circuit.clocks.items():
             pulses = counts[:, net, 0] / 2
             ones[:, net] = vectors - pulses / 2 if clock.inverted else pulses / 2
-        return Batches(vectors, counts[..., 0], counts[..., 1], ones)
+        toggles, settled, start, end = np.moveaxis(counts, -1, 0)
+        rising = (toggles + end - start) // 2  # a vector's edges alternate between its ends
+        return Batches(vectors, toggles, rising, settled, ones)
 
     def run_all(
         self,
@@ -242,6 +253,21 @@ def save(path: Path, netlist: Netlist, batches: Batches, clock_ps: float) -> Non
     write_saif(path, netlist, duration, duration - t1, t1, toggles, toggles - settled)
 
 
+def save_counts(path: Path, netlist: Netlist, batches: Batches) -> None:
+    """As JSON, by net: rising, falling and settled transitions and the vectors that end at 1 (of a
+    clock net half of those in which it pulses), over all `vectors`."""
+    rising, falling = batches.edges.sum(0).T
+    columns = {"rising": rising, "falling": falling, "settled": batches.settled.sum(0)}
+    columns["ones"] = batches.ones.sum(0).round().astype(int)
+    nets = {
+        name: {kind: int(values[net]) for kind, values in columns.items()}
+        for net, name in enumerate(netlist.nets)
+        if name not in CONSTANTS
+    }
+    content = {"top": netlist.top, "vectors": int(batches.vectors.sum()), "nets": nets}
+    console.write_text(path, json.dumps(content, indent=1) + "\n")
+
+
 def main() -> int:
     """Count a netlist's transitions as the arguments say, write SAIF and print a summary."""
     arguments = _arguments()
@@ -265,6 +291,8 @@ def main() -> int:
     )
     seconds = time.perf_counter() - started
     save(arguments.out, netlist, batches, arguments.clock_ps)
+    if arguments.counts is not None:
+        save_counts(arguments.counts, netlist, batches)
     _print(netlist, batches, seconds, arguments)
     return 0
 
@@ -286,6 +314,7 @@ def _arguments() -> argparse.Namespace:
     add("--threads", type=int, default=1, metavar="N", help="the counts are the same")
     add("--clock-ps", type=float, default=2000.0, help="period that SAIF's times are written for")
     add("--out", type=Path, required=True, metavar="FILE.saif")
+    add("--counts", type=Path, metavar="FILE.json", help="rising and falling, by net, too")
     parser.add_json()
     return parser.parse_args()
 

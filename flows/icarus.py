@@ -22,10 +22,11 @@ UNIT = 4  # time units of a step
 VCD = "replay.vcd"
 
 
-def toggles(
+def edges(
     circuit: Circuit, delays: Delays, inputs: Mapping[int, Bits], warmup: int, folder: Path
-) -> list[int]:
-    """Transitions of every net from cycle `warmup` on; `inputs[net]` has shape (cycles,)."""
+) -> list[list[int]]:
+    """[rising, falling] transitions of every net from cycle `warmup` on; `inputs[net]` has shape
+    (cycles,)."""
     period = build(circuit, delays, inputs, folder)
     run(folder)
     return _count(folder / VCD, len(circuit.netlist.nets), warmup * period)
@@ -111,9 +112,9 @@ def _gate(i: int, gate: Gate, delay: GateDelay) -> Iterator[str]:
         yield f"assign {_pair((delay.rise, delay.fall))} n{gate.output} = z{i};"
 
 
-def _count(vcd: Path, nets: int, start: int) -> list[int]:
+def _count(vcd: Path, nets: int, start: int) -> list[list[int]]:
     """A net that ends an instant as it began it, after a pulse of no width, did not change."""
-    counts, counting = [0] * nets, False
+    counts, counting = [[0, 0] for _ in range(nets)], False
     codes: dict[str, int] = {}
     last: dict[int, str] = {}
     with vcd.open() as lines:
@@ -126,6 +127,6 @@ def _count(vcd: Path, nets: int, start: int) -> list[int]:
                     codes[line.split()[3]] = int(name[1:])
             elif line[0] in "01" and line[1:-1] in codes:
                 net = codes[line[1:-1]]
-                counts[net] += counting and last[net] != line[0]
+                counts[net]["10".index(line[0])] += counting and last[net] != line[0]
                 last[net] = line[0]
     return counts

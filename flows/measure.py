@@ -10,7 +10,7 @@ carry the file's name. A Dask cluster's workers must see the same files at the s
 All MACs share one clock: the longest path of any 16-bit MAC at the nominal supply, rounded up to
 10 ps, unless --clock-ps says another. "nominal" rows run at that clock and supply. "scaled" rows
 keep the throughput, one result per clock: a mode with N lanes runs at N times the period, and the
-supply falls as far as the mode's longest path allows, 0.8 V at the lowest.
+supply falls as far as the mode's longest path allows, --lowest-vdd (0.8 V) at the lowest.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _header(settings: Settings, designs: dict[str, Synthesis]) -> TableHeader:
         notes={
             "measured_vdd_v": library.vdd_v,
             "clock": f"longest 16-bit MAC at {NOMINAL_V:g} V, rounded up to {CLOCK_STEP_PS:g} ps",
-            "lowest_vdd_v": LOWEST_V,
+            "lowest_vdd_v": settings.lowest_v,
             "guard_bits": MacSpec().guard_bits,
             "accumulate_length": CYCLES,
             "batches": BATCHES,
@@ -243,6 +243,7 @@ def _settings(arguments: argparse.Namespace, files: dict[str, Path]) -> Settings
         raise FlowError(f"the number of workers must be 1 or more, not {arguments.workers}.")
     if arguments.clock_ps is not None and not arguments.clock_ps > 0:
         raise FlowError(f"the clock period must be more than 0 ps, not {arguments.clock_ps:g}.")
+    LAW.check_lowest(arguments.lowest_vdd)
     if not arguments.wire_scale >= 0:
         raise FlowError(f"the wire scale must be 0 or more, not {arguments.wire_scale:g}.")
     return Settings(
@@ -254,6 +255,7 @@ def _settings(arguments: argparse.Namespace, files: dict[str, Path]) -> Settings
         conditions=Conditions(wire_scale=arguments.wire_scale),
         synthesis=Options(extract_fa=arguments.extract_fa),
         clock_ps=arguments.clock_ps or 0.0,
+        lowest_v=arguments.lowest_vdd,
     )
 
 
@@ -286,6 +288,10 @@ def _arguments() -> argparse.Namespace:
         help="synthesise with full adder cells (default: where the library has them)",
     )
     add("--clock-ps", type=float, metavar="N", help="common clock (default: the longest path)")
+    add(
+        "--lowest-vdd", type=float, default=LOWEST_V, metavar="V",
+        help=f"end of the scaled supply's range (default: {LOWEST_V:g})",
+    )  # fmt: skip
     add("--wire-scale", type=float, default=0.0, metavar="X", help="share of the library's wires")
     add("--workers", type=int, default=min(2, os.cpu_count() or 1), metavar="N")
     add("--scheduler", metavar="ADDRESS", help="a Dask cluster's, instead of local workers")

@@ -24,7 +24,7 @@ from flows.netlist import Netlist
 from flows.points import SIGNED, Point
 from flows.power import Energies, PowerModel
 from flows.stimulus import BATCHES, CYCLES, OperandFile, mac_words, rounds
-from flows.supply import LAW, NOMINAL_V
+from flows.supply import LAW, LOWEST_V, NOMINAL_V
 from flows.sweep import Rows
 from flows.synth import Synthesis
 from flows.synth_script import Options
@@ -46,6 +46,7 @@ class Settings:
     conditions: Conditions = field(default_factory=Conditions)
     synthesis: Options = field(default_factory=Options)
     clock_ps: float = 0.0
+    lowest_v: float = LOWEST_V
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +98,10 @@ def measure(point: Point, synthesis: Synthesis, settings: Settings) -> Rows:
     lanes = point.mode.lanes
     at_nominal = path_ps * LAW.delay_ratio(NOMINAL_V, bench.library.vdd_v)
     scaled_clock = settings.clock_ps * lanes
+    lowest_v = LAW.lowest_supply(at_nominal, scaled_clock, v_min=settings.lowest_v)
     operating = {
         "nominal": (settings.clock_ps, NOMINAL_V),
-        "scaled": (scaled_clock, LAW.lowest_supply(at_nominal, scaled_clock)),
+        "scaled": (scaled_clock, lowest_v),
     }
     return [
         rounded(
@@ -192,6 +194,7 @@ def key(point: Point, synthesis: Synthesis, settings: Settings) -> str:
         settings.vectors,
         settings.seed,
         settings.clock_ps,
+        settings.lowest_v,
         LAW.describe(),
         asdict(settings.conditions),
         (STEP_PS, REJECT, WARMUP, CYCLES, BATCHES),

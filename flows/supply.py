@@ -66,11 +66,7 @@ class SupplyLaw:
         In steps of 0.1 mV, rounded up, so that the path does fit. `path_ps` is the longest path at
         `v_nominal`; FlowError where it does not fit even there.
         """
-        if not self.vt_v < v_min <= v_nominal:
-            raise FlowError(
-                f"the lowest supply must lie above {self.vt_v:g} V and not above "
-                f"{v_nominal:g} V, not at {v_min:g} V."
-            )
+        self.check_lowest(v_min, v_nominal)
         if path_ps > clock_ps * (1 + 1e-9):
             raise FlowError(
                 f"a path of {path_ps:.1f} ps does not fit a clock of {clock_ps:.1f} ps at "
@@ -84,6 +80,14 @@ class SupplyLaw:
             fits = path_ps * self.delay_ratio(middle, v_nominal) <= clock_ps
             low, high = (low, middle) if fits else (middle, high)
         return min(math.ceil(high * 1e4) / 1e4, v_nominal)
+
+    def check_lowest(self, v_min: float, v_nominal: float = NOMINAL_V) -> None:
+        """Refuse (FlowError) an end of the supply's range at which nothing runs."""
+        if not self.vt_v < v_min <= v_nominal:
+            raise FlowError(
+                f"the lowest supply must lie above {self.vt_v:g} V and not above "
+                f"{v_nominal:g} V, not at {v_min:g} V."
+            )
 
     def describe(self) -> str:
         """The law in one line, for the header of a table."""

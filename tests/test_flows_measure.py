@@ -189,6 +189,19 @@ def test_energies_obey_what_they_must(table):
     assert table.row("dvafs", 16, 16).energy_fj > table.row("fixed", 16, 16).energy_fj
 
 
+def test_the_lowest_supply_is_a_parameter(folder, table):
+    """Of a mode with time to spare it is what is asked for; energy goes with its square."""
+    options = ("--schemes", "dvafs", "--bits", "4", "--stimuli", "uniform", "--lowest-vdd", "0.9")
+    done = command(folder, "high.json", *options, *FEW)
+    assert done.returncode == 0, done.stderr
+    made = EnergyTable.load(folder / "high.json")
+    high, low = (t.row("dvafs", 4, 4, supply="scaled") for t in (made, table))
+    assert (high.vdd_v, low.vdd_v) == (0.9, 0.8)
+    assert high.switching_fj / low.switching_fj == pytest.approx((0.9 / 0.8) ** 2, rel=1e-3)
+    assert made.row("dvafs", 4, 4) == table.row("dvafs", 4, 4)
+    assert made.header.notes["lowest_vdd_v"] == 0.9
+
+
 @pytest.mark.parametrize("count", [10, 16, 40])
 def test_half_width_is_students(count):
     # 97.5 % quantiles of Student's t from a printed table (9, 15, 39 degrees of freedom)
@@ -213,6 +226,7 @@ def test_half_width_is_students(count):
         (("--clock-ps", "1500"), "a clock of 1500 ps is shorter than the longest path of mac_"),
         (("--clock-ps", "0"), "clock period must be more than 0 ps"),
         (("--wire-scale", "-1"), "wire scale must be 0 or more"),
+        (("--lowest-vdd", "0.4"), "lowest supply must lie above 0.45 V and not above 1 V, not at"),
         (("--scheduler", "tcp://127.0.0.1:9"), "no Dask scheduler answers at tcp://127.0.0.1:9"),
     ],
 )
