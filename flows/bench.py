@@ -16,7 +16,7 @@ import time
 import tracemalloc
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -101,12 +101,21 @@ class Bench:
         found = rates(partial(work, threaded), operations, time.perf_counter)
         yield Row(f"{OURS}, {self.cores} threads, by the clock on the wall", delays, found)
 
+    @cached_property
+    def _plan(self) -> Plan:
+        simulator = self.simulators["nldm"]
+        return Plan.of(simulator.circuit, simulator.delays, {})
+
     @property
     def steps(self) -> int:
         """Steps in which nets can change, of all nets together."""
-        simulator = self.simulators["nldm"]
-        plan = Plan.of(simulator.circuit, simulator.delays, {})
-        return sum(window.rows for window in plan.windows.values())
+        return sum(window.rows for window in self._plan.windows.values())
+
+    @property
+    def once_bytes(self) -> float:
+        """Bytes a vector, were every net written once and read once by every gate that reads it."""
+        read = sum(window.rows for task in self._plan.tasks for window in task.inputs)
+        return (self.steps + read) / 8
 
     @cache  # noqa: B019 - one bench lives as long as the command
     def ns_per_vector(self, vectors: int) -> float:
@@ -248,12 +257,15 @@ def _machine() -> str:
 
 GROWTH = 1.3  # that passes for linear
 DEVICE = 20  # times the processor, asked of a CUDA device
-PASSES = 30  # a gate 3, its filter's windows by doubling 6, the latch by prefixes 16, the count 5
-CUDA = """A CUDA device, {times} times the processor: not written. With an array library every
-  Boolean operation is a pass through the device's memory. This MAC's nets have {steps:,} steps;
-  with some {passes} operations on each, of 3/8 byte a vector, {times} times our timed rate would
-  move {tb:.0f} TB/s, several times what such memories do (3 to 8 TB/s). It takes a kernel of its
-  own that keeps waveforms on the chip, which is not little code."""
+MEMORY_TB_S = (3, 8)  # what such devices' memories do
+BYTES = 4.4  # that flows.waveform's array operations move a step and vector; a test counts them
+CUDA = """A CUDA device, {times} times the processor: not written. Run by an array library, every
+  operation is a pass through the device's memory. Those of `flows/waveform.py` move {bytes} bytes
+  for each of this MAC's {steps:,} steps and vectors, at {times} times our timed rate {tb:.1f} TB/s;
+  such memories do {slow} to {fast}, enough for {least:.0f} to {most:.0f} times. A kernel that reads
+  a gate's inputs once and writes its output once would move {once:.0f} kB a vector,
+  {once_tb:.1f} TB/s: possible, but a kernel of its own is not little code, and there was no device
+  to try it on."""
 GOALS = (
     (LETTER, "nldm", 500),
     (PLAIN, "nldm", 500),
@@ -277,11 +289,24 @@ def _missing(
         yield f"Cost beyond {CELLS:,} cells: measured to {most:,} in this run."
     if (growth := _growth(sizes)) > GROWTH:
         yield f"Cost linear in cells: a cell costs {growth:.2f} times as much in the dearest grid."
-    yield CUDA.format(
+    yield _cuda(bench, ours.get("nldm", 0.0))
+
+
+def _cuda(bench: Bench, rate: float) -> str:
+    """Why there is no engine for a CUDA device, by what it would have to move."""
+    moved = bench.steps * BYTES * rate / 1e12 or float("inf")  # TB/s at the processor's rate
+    slow, fast = MEMORY_TB_S
+    return CUDA.format(
         times=DEVICE,
-        passes=PASSES,
+        bytes=BYTES,
         steps=bench.steps,
-        tb=DEVICE * ours.get("nldm", 0) * bench.steps * PASSES * 3 / 8 / 1e12,
+        tb=DEVICE * moved,
+        slow=slow,
+        fast=fast,
+        least=slow / moved,
+        most=fast / moved,
+        once=bench.once_bytes / 1e3,
+        once_tb=DEVICE * rate * bench.once_bytes / 1e12,
     )
 
 

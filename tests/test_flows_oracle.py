@@ -12,8 +12,10 @@ from test_flows_library import full_library
 from flows import icarus
 from flows.activity import Simulator
 from flows.library import Library
+from flows.measure_point import Bench, batch_energies, per_mac
 from flows.netlist import Netlist
-from flows.stimulus import CYCLES, mac_inputs
+from flows.power import PowerModel
+from flows.stimulus import CYCLES, mac_inputs, mac_words, rounds
 from flows.synth import synthesize
 from flows.timing import critical_path_ps
 from hw.rtl.spec import MacSpec
@@ -69,6 +71,30 @@ def test_every_net_toggles_as_often_as_in_icarus(mapped, name, mode, reject, tmp
     expected = icarus.edges(simulator.circuit, simulator.delays, bits, CYCLES, tmp_path)
     assert counted.toggles.sum() > OPERATIONS
     assert counted.edges[0].tolist() == expected
+
+
+@pytest.mark.parametrize("name", MACS)
+def test_the_compact_library_gives_the_energy_of_the_full_one(mapped, name):
+    """Mapped, timed and priced with either; the full one has cells that the compact one lacks."""
+    modes = [*MACS[name][1], *([] if name.startswith("fixed") else [(4, 8, False)])]
+    compact, full = (energies_fj(*mapped(name, corner)[:3], modes) for corner in ("compact", "typ"))
+    assert compact == pytest.approx(full, rel=0.03)
+
+
+def energies_fj(spec, library, netlist, modes):
+    """Per MAC at 1.0 V and 2000 ps, uniform codes."""
+    bench = Bench(netlist, library, Simulator(netlist, library), PowerModel(netlist, library))
+    return [energy_fj(bench, spec, spec.mode(*mode)) for mode in modes]
+
+
+def energy_fj(bench, spec, mode):
+    batches = bench.simulator.run_all(
+        rounds(5120, seed=0),
+        lambda rng, streams: mac_words(spec, mode, bench.netlist, "uniform", rng, streams, 8),
+        8,
+    )
+    found = per_mac(batch_energies(bench, batches), bench.library, 2000.0, 1.0, mode.lanes)
+    return found["energy_fj"]
 
 
 def controls(spec, mode, netlist):
