@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -204,7 +205,31 @@ def test_each_process_of_a_host_has_its_own_card(monkeypatch, word, local, index
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     if local:
         monkeypatch.setenv("LOCAL_RANK", local)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
     assert device(replace(CONFIG, device=word)) == torch.device("cuda", index)
+    assert torch.backends.cudnn.deterministic
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's tracer warns of what it does itself
+def test_a_compiled_network_is_one_graph_for_each_assignment(data, tmp_path, monkeypatch) -> None:
+    """And trains as an uncompiled one; cut into a piece a layer, it would fall back to that."""
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, example: object) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    torch.compiler.reset()
+    equal = replace(CONFIG, epochs=2, batch_size=65)  # 130 images: both batches have as many
+    for name in ("plain", "compiled"):
+        (tmp_path / name).mkdir()
+    plain = train(equal, data, tmp_path / "plain", label="plain").model.state_dict()
+    assert not graphs
+    state = train(replace(equal, compile="on"), data, tmp_path / "compiled", label="compiled")
+    assert len(graphs) == 2
+    assert len(set(state.rounds[0]["bits"].values())) > 1  # the bits did change
+    assert all(torch.equal(value, plain[name]) for name, value in state.model.state_dict().items())
 
 
 def free_port() -> int:

@@ -59,7 +59,10 @@ class State:
 
 
 def device(config: Config) -> torch.device:
-    """Where to compute. Raises ValueError where that device is not there."""
+    """Where to compute. Raises ValueError where that device is not there.
+
+    On CUDA convolutions then repeat to the last bit, so that a run that goes on ends as uncut.
+    """
     name = config.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -68,6 +71,7 @@ def device(config: Config) -> torch.device:
     except (RuntimeError, AssertionError):
         raise ValueError(f"device {name!r} is not there; use cpu, cuda or auto.") from None
     if name == "cuda":  # under torchrun each process of a host has a card of its own
+        torch.backends.cudnn.deterministic = True
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return torch.device(name)
 

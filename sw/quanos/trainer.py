@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,14 @@ from quanos.layers import get_bits, set_bits
 from quanos.parallel import Group
 from quanos.policies import mean
 from quanos.progress import Progress
+from quanos.quantizer import ActivationQuantizer, quantizers
 from quanos.robustness import accuracy
 from quanos.run import append_metric, keep_metrics, sweep
 from quanos.schedule import derive_seed, learning_rate
 from quanos.slices import Paused, Slice
 from quanos.state import ASSIGNMENT_KEYS, EVALUATION_KEYS, State, device, fresh
 
+Forward = Callable[[Tensor], Tensor]
 SENSED = "sensed.safetensors"
 SHOWN_EVERY = 0.5
 """Seconds between updates of the bar: reading the loss waits for the device."""
@@ -80,15 +82,13 @@ class Trainer:
                 self._close_epoch(state, metric, progress)
         return state
 
-    def _forward(self, state: State) -> nn.Module:
+    def _forward(self, state: State) -> Forward:
         """What a training step calls: the network, distributed and compiled where asked for."""
         place = next(state.model.parameters()).device
         model = parallel.distribute(state.model, self.group)
-        if states.wanted(self.config.compile, place):
-            model = torch.compile(model)  # type: ignore[assignment]
-        return model
+        return compiled(model) if states.wanted(self.config.compile, place) else model
 
-    def _epoch(self, state: State, forward: nn.Module, progress: Progress) -> dict[str, Any]:
+    def _epoch(self, state: State, forward: Forward, progress: Progress) -> dict[str, Any]:
         """The rest of an epoch; what goes into `metrics.jsonl`."""
         config, split = self.config, self.data.train
         state.model.train()
@@ -141,7 +141,7 @@ class Trainer:
     def _loss(
         self,
         state: State,
-        forward: nn.Module,
+        forward: Forward,
         images: Tensor,
         labels: Tensor,
         generator: torch.Generator,
@@ -328,6 +328,23 @@ def epoch_line(metric: Mapping[str, Any], config: Config) -> str:
         f"{100 * metric['test_accuracy']:.2f} %{watched}, mean bits {metric['mean_bits']:.2f}, "
         f"{metric['images_per_s']:.0f} images/s"
     )
+
+
+def compiled(model: nn.Module) -> Forward:
+    """The network compiled, but for the first batch of all: it decides on signed codes.
+
+    That decision waits for the device in every layer; compiled, it would cut the network into more
+    pieces than torch is willing to compile, and most of them would run uncompiled for good. Every
+    size of batch is compiled for itself, so let `batch_size` divide the training images.
+    """
+    fast = torch.compile(model, dynamic=False)
+    ranges = [q for q in quantizers(model) if isinstance(q, ActivationQuantizer)]
+
+    def forward(images: Tensor) -> Tensor:
+        logits: Tensor = (fast if all(q.ready for q in ranges) else model)(images)
+        return logits
+
+    return forward
 
 
 def _no_sums(place: torch.device) -> tuple[Tensor, Tensor]:
