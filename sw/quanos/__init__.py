@@ -5,6 +5,12 @@ __version__ = "0.1.0"
 # Names of the package and the modules that they come from, imported when first used, so that the
 # command line answers `--help` without loading torch.
 _PUBLIC = {
+    "train": "quanos.api",
+    "attack": "quanos.api",
+    "dataset": "quanos.own_data",
+    "image_folder": "quanos.data",
+    "load_dataset": "quanos.data",
+    "register": "quanos.models",
     "quantize": "quanos.layers",
     "quantized_layers": "quanos.layers",
     "set_bits": "quanos.layers",

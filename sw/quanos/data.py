@@ -251,8 +251,15 @@ def _folder(data_dir: Path | None) -> Dataset:
     return image_folder(data_dir)
 
 
+def _tensors(data_dir: Path | None) -> Dataset:
+    raise DataError(
+        "data set tensors was handed over in Python and is in no file; hand it over again, or use "
+        "the data set folder."
+    )
+
+
 LOADERS: dict[str, Callable[[Path | None], Dataset]] = dict(
-    zip(DATASETS, (_digits, _fashion_mnist, _cifar10, _cifar100, _folder), strict=True)
+    zip(DATASETS, (_digits, _fashion_mnist, _cifar10, _cifar100, _folder, _tensors), strict=True)
 )
 
 

@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 
-DATASETS = ("digits", "fashion-mnist", "cifar10", "cifar100", "folder")
-"""The data sets that `quanos.data.load_dataset` knows."""
+DATASETS = ("digits", "fashion-mnist", "cifar10", "cifar100", "folder", "tensors")
+"""The data sets that `quanos.data.load_dataset` knows; the last is what Python hands over."""
 
 
 LARGEST = 1 << 28

@@ -33,12 +33,11 @@ supply.
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -49,25 +48,20 @@ from torch import nn
 
 from flows.table import EnergyTable
 from quanos import parallel
-from quanos.assignment import energy_mj, own_layers, sense
+from quanos.assignment import energy_mj, own_layers
 from quanos.config import Config
 from quanos.data import Dataset
+from quanos.evaluation import evaluate_columns, main_column
 from quanos.files import held
 from quanos.layers import get_bits
-from quanos.ledger import Ledger, fingerprint
 from quanos.policies import POLICIES, mean
-from quanos.prices import priced
-from quanos.progress import Progress
-from quanos.robustness import accuracy, count_attacks, evaluate
 from quanos.run import SUMMARY, open_run, provenance, write_json
-from quanos.slices import Paused, Slice
+from quanos.slices import Slice
 from quanos.state import State, device, fresh
 from quanos.together import Task, prepared, train_together
 from quanos.trainer import SENSED, train
 
 SCHEMA = "quanos.summary/1"
-MEASURED = "measured.json"
-ATTACKED = "attacked.json"
 
 
 def run_experiment(
@@ -81,16 +75,18 @@ def run_experiment(
     sitting: Slice | None = None,
     limit: int = 0,
     jobs: int = 1,
+    data: Dataset | None = None,
 ) -> dict[str, Any]:
     """Train, attack and price all columns; writes the run folder and returns its summary.
 
     `command` is what the run was asked for with; it is kept in `run.json`. `limit` takes the first
     images of every split alone, for trying things out. With `jobs` above one, columns are trained
-    at the same time. Under torchrun process 0 returns the summary, the others nothing. Raises
-    Paused where `sitting` is over, and BusyError where another process uses the folder.
+    at the same time, which needs a data set that processes can load: not `data`, which is taken in
+    place of the configured one. Under torchrun process 0 returns the summary, the others nothing.
+    Raises Paused where `sitting` is over, and BusyError where another process uses the folder.
     """
     sitting = sitting or Slice()
-    data = prepared(config, limit)
+    data = prepared(config, limit, data)
     if config.threads:
         torch.set_num_threads(config.threads)
     fresh(
@@ -180,53 +176,6 @@ def train_columns(
         )
 
 
-def evaluate_columns(
-    states: dict[str, State],
-    config: Config,
-    data: Dataset,
-    folder: Path,
-    table: EnergyTable,
-    sitting: Slice,
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every column's part of the summary; what was measured is kept in its folder as it comes.
-
-    So a run that was cut off makes no attack twice. Prices are made anew: they cost nothing, and
-    the table may be another one. Raises Paused after an attack where the time of `sitting` is up.
-    """
-    twin = states["16"].model if "16" in states else None
-    for name, state in states.items():
-        path = (folder if name == main_column(config) else folder / name) / MEASURED
-        if not path.exists():
-            ledger = _ledger(path.with_name(ATTACKED), state.model, config, data, twin, sitting)
-            write_json(path, column(name, state, config, data, twin, ledger))
-            ledger.remove()
-        measured = json.loads(path.read_text(encoding="utf-8"))
-        yield name, measured | priced(state.model, data.input_shape, measured["bits"], table)
-
-
-def _ledger(
-    path: Path,
-    model: nn.Module,
-    config: Config,
-    data: Dataset,
-    twin: nn.Module | None,
-    sitting: Slice,
-) -> Ledger:
-    """The attacks on a network that were made before a slice ended; it may end after each."""
-
-    def told(attack: str, *_: float) -> None:
-        if sitting.over():
-            raise Paused(f"{path.parent} is trained, and attacked up to {attack}")
-
-    images = data.test.first(config.attack_images).codes
-    return Ledger(path, fingerprint([model, twin], asdict(config), images), told)
-
-
-def main_column(config: Config) -> str:
-    """`quanos` for the paper's policy, else the policy's own name."""
-    return "quanos" if config.policy == "ans" else config.policy
-
-
 def _baseline(
     name: str, model: nn.Module, data: Dataset, config: Config, table: EnergyTable
 ) -> dict[str, Any]:
@@ -244,60 +193,6 @@ def _uniform(bits: float) -> dict[str, Any]:
 
 ONCE = {"rounds": 1, "stop_points": 0.0, "stop_saving": 0.0}
 """Keys of a baseline, which gets its bits once and keeps them."""
-
-
-def column(
-    name: str,
-    state: State,
-    config: Config,
-    data: Dataset,
-    twin: nn.Module | None,
-    ledger: Ledger,
-) -> dict[str, Any]:
-    """What is measured of one network, all of its summary but the prices."""
-    model, bits = state.model, get_bits(state.model)
-    data = data.to(next(model.parameters()).device)
-    with Progress(f"{name}: attacks", count_attacks(config)) as progress:
-        result = evaluate(
-            model,
-            data.test.first(config.attack_images),
-            config,
-            classes=data.classes,
-            twin=twin,
-            advance=progress.advance,
-            ledger=ledger,
-        )
-        progress.line(f"gate {result.gate['verdict']}")
-    return {
-        "policy": _policy(name, config),
-        "bits": bits,
-        "mean_bits": mean(own_layers(model, bits)),
-        "epochs": state.epoch,
-        "sense_epoch": config.sense_epoch,
-        "rounds": state.rounds,
-        "adversarial": state.adversarial,
-        "rollbacks": state.rollbacks,
-        "ans_sensed": state.rounds[0]["ans"],
-        "ans_final": sense(model, data.train, config),
-        "clean_accuracy": accuracy(model, data.test),
-        "attacked_images": result.images,
-        "attacked_clean_accuracy": result.clean_accuracy,
-        "paper": result.paper,
-        "strong": result.strong,
-        "gate": result.gate,
-    } | _held_out(model, data)
-
-
-def _policy(name: str, config: Config) -> str:
-    """The policy of a column."""
-    if name == main_column(config):
-        return config.policy
-    return name if name in POLICIES else "uniform"
-
-
-def _held_out(model: nn.Module, data: Dataset) -> dict[str, float]:
-    held_out = data.validation
-    return {"validation_accuracy": accuracy(model, held_out)} if held_out else {}
 
 
 def _device_name(config: Config) -> str:

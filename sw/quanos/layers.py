@@ -29,10 +29,9 @@ class _Quantized(nn.Module):
     def _take(self, source: nn.Conv2d | nn.Linear, bits: int, quantizer: str) -> None:
         """Share the parameters of `source`: the same objects, so that optimizers keep them."""
         self._parameters.update(source._parameters)
-        weight, activation = quantizer_pair(quantizer, bits)
-        self.w_quantizer = weight.to(source.weight.device)
-        self.a_quantizer = activation.to(source.weight.device)
-        weight.start(source.weight.detach())
+        with torch.device(source.weight.device):  # whatever device is the default just now
+            self.w_quantizer, self.a_quantizer = quantizer_pair(quantizer, bits)
+        self.w_quantizer.start(source.weight.detach())
         self.train(source.training)
 
     @property

@@ -261,7 +261,7 @@ def build_model(
             "vgg-small and resnet-small take images from 4x4 on."
         )
     model = build((channels, height, width), classes)
-    if not isinstance(model, ConvNet):
+    if name not in MODELS or not isinstance(model, ConvNet):
         return _own(model, name, (channels, height, width), mean or std)
     default_mean, default_std = [0.5] * channels, [0.25] * channels
     model.normalize = Normalize(_per_channel(mean, default_mean), _per_channel(std, default_std))

@@ -11,7 +11,7 @@ from hw.plan import Plan, Step
 from quanos.config import Config
 from quanos.data import Dataset
 from quanos.estimate import Rates, attack_seconds, rates
-from quanos.experiment import MEASURED, main_column
+from quanos.evaluation import MEASURED, main_column
 from quanos.run import METRICS, SUMMARY, standing
 from quanos.sweep import Task
 from quanos.together import prepared

@@ -22,6 +22,7 @@ from quanos.data import Split
 from quanos.gate import gate
 from quanos.ledger import Ledger
 from quanos.protocols import Member, count_attacks, in_space, members, paper_protocol
+from quanos.results import PASSES, WORST_CASE
 
 __all__ = ["Evaluation", "accuracy", "count_attacks", "evaluate", "share", "under_attack"]
 
@@ -41,6 +42,19 @@ class Evaluation:
     paper: list[dict[str, Any]] = field(default_factory=list)
     strong: list[dict[str, Any]] = field(default_factory=list)
     gate: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> str:
+        """The gate's: `passes`, or `masked: reason`."""
+        return str(self.gate["verdict"])
+
+    @property
+    def robust_accuracy(self) -> dict[float, float] | None:
+        """Epsilon -> accuracy in the worst case, 0..1; None where gradients are masked."""
+        if self.verdict != PASSES:
+            return None
+        worst = (row for row in self.strong if row["attack"] == WORST_CASE)
+        return {row["epsilon"]: row["accuracy"] for row in worst}
 
 
 def evaluate(
@@ -119,7 +133,7 @@ def _worst_case(
         result.strong.append(_row(result, member.name, epsilon, withstood) | more)
         standing = standing & withstood
     advance(1, f"worst case at {epsilon:.3f}")
-    result.strong.append(_row(result, "worst_case", epsilon, standing))
+    result.strong.append(_row(result, WORST_CASE, epsilon, standing))
     return standing
 
 

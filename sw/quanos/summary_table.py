@@ -12,7 +12,7 @@ from rich.table import Table
 from quanos.results import PASSES
 
 
-def print_summary(summary: dict[str, Any], folder: Path) -> None:
+def summary_table(summary: dict[str, Any]) -> Table:
     """A column per network; energies are shares of the same network's at 16 bits."""
     columns = summary["columns"]
     table = Table(title=f"{summary['dataset']}, {summary['model']}, seed {summary['seed']}")
@@ -21,8 +21,13 @@ def print_summary(summary: dict[str, Any], folder: Path) -> None:
         table.add_column(name, justify="right")
     for label, cells in rows(columns):
         table.add_row(label, *cells)
+    return table
+
+
+def print_summary(summary: dict[str, Any], folder: Path) -> None:
+    """The table, and where the run lies."""
     console = Console(width=None if Console().is_terminal else 100)
-    console.print(table)
+    console.print(summary_table(summary))
     console.print(f"run folder {folder}", highlight=False)
 
 

@@ -46,9 +46,12 @@ class Task:
         return train(self.config, data, self.folder, label=self.name, **options), data
 
 
-def prepared(config: Config, limit: int) -> Dataset:
-    """The data set of a run, its validation images held out; `limit` images a split, 0: all."""
-    data = load_dataset(config.dataset, config.data_path)
+def prepared(config: Config, limit: int, data: Dataset | None = None) -> Dataset:
+    """The data set of a run, its validation images held out; `limit` images a split, 0: all.
+
+    `data` is taken in place of the configured one.
+    """
+    data = data or load_dataset(config.dataset, config.data_path)
     return data.hold_out(_held_out(config, len(data.train))).limit(limit)
 
 
