@@ -20,7 +20,7 @@ def accuracy(model: nn.Module, split: Split) -> float:
 
 
 def share(right: Tensor) -> float:
-    """The share of true values, 0..1, to the last digit of a double; 0 of none."""
+    """The share of true values (N,), 0..1, to the last digit of a double; 0 of none."""
     return int(right.sum()) / max(len(right), 1)
 
 

@@ -28,19 +28,22 @@ class Task:
     restart: int = 0
 
     def project(self, x: Tensor) -> Tensor:
-        """The nearest image that is within the radius everywhere and in [0, 1]."""
+        """The nearest images (B, C, H, W) within the radius everywhere and in [0, 1]."""
         low, high = self.images - self.radius, self.images + self.radius
         return torch.minimum(torch.maximum(x, low), high).clamp(0, 1)
 
     def noise(self, generator: torch.Generator | None, factor: float = 1.0) -> Tensor:
-        """Images plus uniform noise up to `factor` radii, kept in [0, 1]; drawn on the CPU."""
+        """Images (B, C, H, W) plus uniform noise up to `factor` radii, kept in [0, 1].
+
+        Drawn on the CPU. Raises ValueError without a generator.
+        """
         if generator is None:
             raise ValueError("random noise needs a generator, so that it can be drawn again.")
         uniform = torch.rand(self.images.shape, generator=generator).to(self.images.device)
         return (self.images + factor * self.radius * (2 * uniform - 1)).clamp(0, 1)
 
     def keep(self, index: Tensor) -> Task:
-        """The same for some of the images: a mask or indices."""
+        """The same for some of the images: a mask (B,) or indices (n,)."""
         chosen = (values[index] for values in (self.images, self.labels, self.target))
         images, labels, target = chosen
         return replace(self, images=images, labels=labels, target=target)
@@ -70,7 +73,7 @@ def cross_entropy(logits: Tensor, task: Task) -> Tensor:
 
 
 def temperature(logits: Tensor, task: Task) -> Tensor:
-    """Cross-entropy of z / T, where saturated logits leave no gradient (after Gupta et al. 2020).
+    """Cross-entropy of z / T, (B,): saturated logits leave a gradient (after Gupta et al. 2020).
 
     T follows each image's logits: it brings their range to the `RANGES`, in turn by restart.
     """

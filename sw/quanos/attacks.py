@@ -196,7 +196,10 @@ def _aimed(model: nn.Module, task: Task, attack: Attack) -> Task:
 
 
 def random_noise(images: Tensor, epsilon: float, generator: torch.Generator | None) -> Tensor:
-    """Images plus uniform noise from the ball of radius epsilon, kept in [0, 1]."""
+    """Images (B, C, H, W) plus uniform noise from the ball of radius epsilon, kept in [0, 1].
+
+    Raises ValueError without a generator.
+    """
     labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
     radius = torch.full((1, 1, 1, 1), epsilon, device=images.device)
     return Task(images, labels, radius, labels).noise(generator)

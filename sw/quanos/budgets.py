@@ -63,7 +63,10 @@ class Budget:
         return float("inf") if limit is None else limit * (1 + 1e-12)
 
     def cost(self, name: str, bits: int, layers: int) -> float:
-        """What a layer costs at `bits`, as its share of the limit, one of `layers` layers."""
+        """What a layer costs at `bits`, as its share of the limit, one of `layers` layers.
+
+        Raises ValueError for a layer that the budget in millijoules has no energy of.
+        """
         if self.energy_mj is None or self.costs_mj is None:
             return bits / layers
         if name not in self.costs_mj:

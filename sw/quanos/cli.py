@@ -84,7 +84,10 @@ def _refuse(sentence: str) -> int:
 
 
 def dispatch(words: Sequence[str]) -> int | None:
-    """Run the subcommand that `words` name, or answer --help and --version."""
+    """Run the subcommand that `words` name, or answer --help and --version.
+
+    Raises ValueError for a command that is not there, and what the subcommand raises.
+    """
     commands = available()
     while words and words[0] == "--import":
         if len(words) < 2:

@@ -79,7 +79,7 @@ class Codesign:
     """Print one JSON object and nothing else."""
 
     def run(self) -> None:
-        """Read, check, write."""
+        """Read, check, write. Raises ValueError for an unknown scheme or files that do not fit."""
         if self.scheme not in SCHEMES:
             raise ValueError(f"scheme {self.scheme!r} is unknown; there are {', '.join(SCHEMES)}.")
         export, tiling, array = (read_json(p) for p in (self.export, self.tiling, self.array))

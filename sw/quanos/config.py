@@ -232,7 +232,10 @@ TYPES: dict[str, Any] = get_type_hints(Config)
 
 
 def override(base: Mapping[str, Any], source: str) -> Config:
-    """The configuration with the keys of `base`; `source` names them in errors."""
+    """The configuration with the keys of `base`.
+
+    Raises ConfigError, in which `source` names them, for unknown keys and values not allowed.
+    """
     if unknown := sorted(set(base) - set(TYPES)):
         raise ConfigError(
             f"{source}: config key {', '.join(unknown)} is unknown; keys are {', '.join(TYPES)}."

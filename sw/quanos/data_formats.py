@@ -38,7 +38,7 @@ def read_idx(path: Path) -> Bytes:
     """One idx file of unsigned bytes, gzipped or not; shape as its header states.
 
     The format: two zero bytes, the type (8 = unsigned byte), the number of dimensions, each size
-    as a big-endian 32-bit integer, then the data.
+    as a big-endian 32-bit integer, then the data. Raises DataError for any other file.
     """
     raw = read_plain(path)
     start = 4 + 4 * raw[3] if len(raw) > 3 else 4
@@ -74,6 +74,7 @@ def read_members(source: Path, names: Sequence[str]) -> list[bytes]:
     """The bytes of the files `names` in `source`, a folder or a .tar(.gz) archive.
 
     Of an archive only regular files count, by their last name; links and devices are passed over.
+    Raises DataError for a file that is missing, damaged or too large.
     """
     if source.is_dir():
         return [read_plain(source / name) for name in names]
@@ -101,7 +102,8 @@ def read_cifar(
     """Images (records, 3, 32, 32) and labels (records,) of CIFAR's binary files, in their order.
 
     A record is `label_bytes` label bytes, of which the last one counts (CIFAR-100: coarse, then
-    fine), and 3072 pixel bytes: red, green and blue planes, row by row.
+    fine), and 3072 pixel bytes: red, green and blue planes, row by row. Raises DataError for
+    another number of records, and labels that are no classes.
     """
     raw = np.frombuffer(b"".join(read_members(source, names)), np.uint8)
     size = label_bytes + 3072

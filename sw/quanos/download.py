@@ -53,7 +53,10 @@ def download(name: str, data_dir: Path | None = None) -> None:
 
 
 def fetch(url: str, path: Path, sha256: str) -> None:
-    """Write what `url` holds to `path` if its SHA-256 is `sha256`, as it comes block by block."""
+    """Write what `url` holds to `path` if its SHA-256 is `sha256`, as it comes block by block.
+
+    Raises DataError where it is not, or cannot be fetched.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     print(f"fetching {url} into {path.parent}", file=sys.stderr)
     digest = hashlib.sha256()

@@ -97,7 +97,10 @@ def _count(
 
 @contextmanager
 def watched(model: nn.Module) -> Iterator[dict[str, list[Integers]]]:
-    """Inside, every forward pass notes each layer's activation codes, call by call."""
+    """Inside, every forward pass notes each layer's activation codes, call by call.
+
+    Codes are int64 in the shape of the layer's input, (B, I, H, W) or (B, I).
+    """
     seen: dict[str, list[Integers]] = {name: [] for name in quantized_layers(model)}
 
     def hook(name: str) -> Any:

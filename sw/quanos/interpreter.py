@@ -95,7 +95,10 @@ def weight_matrices(operation: Operation) -> Integers:
 
 
 def sums_of_products(operation: Operation, codes: Integers) -> Integers:
-    """The exact sums of a layer, (B, O, H', W') or (B, O), from its activation codes."""
+    """The exact sums of a layer, (B, O, H', W') or (B, O), from its activation codes.
+
+    Raises ValueError where a sum may exceed what a double holds exactly.
+    """
     a, w = columns(operation, codes), weight_matrices(operation)
     most = a.shape[2] * max(int(np.abs(a).max(initial=0)), 1) * max(int(np.abs(w).max()), 1)
     if most >= 2**53:

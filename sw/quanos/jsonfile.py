@@ -31,7 +31,7 @@ class Node:
         return Node(self.value[key], f"{self.where}, {printable(key)}")
 
     def items(self) -> Iterator[tuple[str, Node]]:
-        """The entries of an object, in order."""
+        """The entries of an object, in order. Raises FileContentError for what is none."""
         if not isinstance(self.value, dict):
             raise self.wrong("an object")
         for key in self.value:
@@ -45,7 +45,7 @@ class Node:
             yield Node(value, f"{self.where}, entry {index}")
 
     def number(self) -> float:
-        """A number that is finite and within 1e15."""
+        """A number that is finite and within 1e15. Raises FileContentError for what is none."""
         if isinstance(self.value, bool) or not isinstance(self.value, int | float):
             raise self.wrong("a number")
         if not abs(self.value) <= LARGEST:  # false for a NaN
@@ -53,7 +53,7 @@ class Node:
         return float(self.value)
 
     def within(self, low: float, high: float) -> float:
-        """A number from `low` to `high`."""
+        """A number from `low` to `high`. Raises FileContentError for what is none."""
         if not low <= self.number() <= high:
             raise self.wrong(f"from {low:g} to {high:g}")
         return self.number()
@@ -67,13 +67,13 @@ class Node:
         return self.within(1 / LARGEST, LARGEST)
 
     def whole(self) -> int:
-        """A whole number, not negative."""
+        """A whole number, not negative. Raises FileContentError for what is none."""
         if type(self.value) is not int or not 0 <= self.value <= LARGEST:
             raise self.wrong("a whole number")
         return self.value
 
     def text(self) -> str:
-        """A text, with what cannot be printed replaced."""
+        """A text, the unprintable replaced. Raises FileContentError for what is none."""
         if not isinstance(self.value, str):
             raise self.wrong("a text")
         return printable(self.value)
@@ -102,7 +102,7 @@ def read_lines(path: Path) -> list[Node]:
 
 
 def parse_json(text: str, where: str) -> Node:
-    """The JSON value in `text`; `where` names it in errors."""
+    """The JSON value in `text`; FileContentError, in which `where` names it, for none."""
     try:
         return Node(json.loads(text), where)
     except (ValueError, RecursionError) as error:

@@ -122,7 +122,10 @@ class _Layer:
 
 @torch.no_grad()
 def quantized_weight(layer: QuantLayer, bits: int, clip: str = "own") -> Tensor:
-    """The layer's weights at `bits`, with the range by a clipping rule; one bit has its own."""
+    """The layer's weights, in their shape, at `bits`, with the range by a clipping rule of `CLIPS`.
+
+    One bit has a range of its own.
+    """
     quantizer: Quantizer = layer.w_quantizer
     weight, rule = layer.weight.detach(), CLIPS[clip]
     before = quantizer.bits
@@ -138,7 +141,10 @@ def quantized_weight(layer: QuantLayer, bits: int, clip: str = "own") -> Tensor:
 
 
 def layer_inputs(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """The input of every quantized layer, in evaluation mode; of several runs the last."""
+    """The input of every quantized layer, (B, I, H, W) or (B, I), for images (B, C, H, W).
+
+    In evaluation mode; of several runs of a layer the last.
+    """
     seen: dict[str, Tensor] = {}
     hooks = [
         layer.register_forward_pre_hook(lambda _, args, name=name: seen.update({name: args[0]}))

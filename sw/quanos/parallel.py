@@ -49,7 +49,7 @@ class Group:
         return box[0]  # type: ignore[return-value]
 
     def sum(self, value: Tensor) -> Tensor:
-        """The sum of a tensor over all processes."""
+        """The sum of a tensor of any shape over all processes."""
         if self.size > 1:
             value = value.clone()
             dist.all_reduce(value)

@@ -82,7 +82,7 @@ def optimal_clip(top: int) -> float:
 
 
 def wide(x: Tensor) -> Tensor:
-    """`x`, in float32 where it has half precision."""
+    """`x`, of any shape, in float32 where it has half precision."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
@@ -172,7 +172,7 @@ class Quantizer(nn.Module):
         return -self.top if self.signed else 0
 
     def start(self, x: Tensor) -> None:
-        """Told once of the tensor to come, where it is known: a learned step starts from it."""
+        """Told once of a tensor of the shape to come, where it is known: a learned step starts."""
 
     def shaped(self, x: Tensor) -> Tensor:
         """What is rounded in place of `x`, where that is another tensor of the same shape."""
@@ -185,7 +185,7 @@ class Quantizer(nn.Module):
         return self.again(x) if self.resting else self.scaled_back(x, self.step(x.detach()))
 
     def again(self, x: Tensor) -> Tensor:
-        """`forward` of a model at rest: the step is that of the first call."""
+        """`forward` of a model at rest, same shape: the step is that of the first call."""
         if self.held is None:
             self.held = self.step(x.detach())
         return self.scaled_back(x, self.held)
@@ -197,12 +197,12 @@ class Quantizer(nn.Module):
         return self.rounded(self.shaped(x), step)
 
     def rounded(self, x: Tensor, step: Tensor) -> Tensor:
-        """`step * codes` with the gradients of this kind of quantizer."""
+        """`step * codes` in the shape of `x`, with the gradients of this kind of quantizer."""
         return apply(_RoundToStep, x, step, self.low, self.top, self.identity_ste)
 
     @torch.no_grad()
     def codes(self, x: Tensor) -> Tensor:
-        """The integers, int32, for which `codes * step` is what `forward` gives."""
+        """The integers, int32 in the shape of `x`: `codes * step` is what `forward` gives."""
         if self.binary:
             return torch.where(x < 0, -1, 1).to(torch.int32)
         inverse = 1 / self.step(x)
@@ -213,13 +213,13 @@ class Quantizer(nn.Module):
 
 
 def apply(function: Any, *arguments: Any) -> Tensor:
-    """`function.apply` of a torch.autograd.Function, typed."""
+    """`function.apply` of a torch.autograd.Function, typed; the shape is the function's."""
     out: Tensor = function.apply(*arguments)
     return out
 
 
 def positive(step: Tensor) -> Tensor:
-    """A step is never zero: an all-zero tensor has codes of zero, not of NaN."""
+    """A step, a scalar tensor, is never zero: all zeros have codes of zero, not of NaN."""
     return step.clamp_min(torch.finfo(step.dtype).tiny * 2**20)
 
 
@@ -244,7 +244,7 @@ class WeightQuantizer(Quantizer):
         return positive(torch.minimum(largest(x), clip) / self.top)
 
     def again(self, x: Tensor) -> Tensor:
-        """`forward` of a model at rest: what the first call gave, without gradients."""
+        """`forward` of a model at rest, same shape: what the first call gave, without gradients."""
         if self.held is None:
             self.held = self.scaled_back(x, self.step(x.detach())).detach()
         return self.held

@@ -49,8 +49,8 @@ def multiplier(scale: ArrayLike) -> tuple[Integers, Integers]:
 def rescale(x: ArrayLike, mantissa: ArrayLike, shift: ArrayLike) -> Integers:
     """`round(x * mantissa / 2**shift)`, ties to even; exact for |x| below 2**62.
 
-    The arguments broadcast. The product has up to 93 bits and is kept in two limbs: the upper one,
-    signed, counts 2**31.
+    The arguments broadcast to the result's shape. The product has up to 93 bits and is kept in two
+    limbs: the upper one, signed, counts 2**31.
 
     >>> rescale([5, 6, 7, -5], 1 << 30, 31).tolist()   # halves
     [2, 3, 4, -2]

@@ -369,8 +369,8 @@ def training_batches(
 ) -> Iterator[tuple[Tensor, Tensor, int, torch.Generator]]:
     """Shuffled, shifted and mirrored batches from step `first` on, the same for the same place.
 
-    Yields a process's images and labels, the size of the whole batch, and a generator for further
-    draws, which are each process's own.
+    Yields a process's images (b, C, H, W) and labels (b,), the size of the whole batch, and a
+    generator for further draws, which are each process's own.
     """
     group = group or Group()
     generator = torch.Generator().manual_seed(derive_seed(config.seed, "order", epoch))
