@@ -1,12 +1,14 @@
 """Attacks that were made are found again, and nothing else is taken for them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from quanos import build_model, quantize
+from quanos.config import Config
 from quanos.layers import set_bits
 from quanos.ledger import Ledger, fingerprint
 
@@ -76,14 +78,16 @@ def test_whatever_decides_the_outcome_is_in_the_fingerprint() -> None:
     torch.manual_seed(0)
     model = quantize(build_model("vgg-small", (1, 8, 8), 2), 4)
     images = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
-    found = [fingerprint([model, None], {"seed": 0}, images)]
-    assert fingerprint([model, None], {"seed": 0}, images) == found[0]
-    found.append(fingerprint([model, model], {"seed": 0}, images))
-    found.append(fingerprint([model, None], {"seed": 1}, images))
-    found.append(fingerprint([model, None], {"seed": 0}, images + 1))
+    config = Config()
+    found = [fingerprint([model, None], config, images)]
+    elsewhere = replace(config, data_dir="there", device="cuda", threads=2)
+    assert fingerprint([model, None], elsewhere, images) == found[0]
+    found.append(fingerprint([model, model], config, images))
+    found.append(fingerprint([model, None], replace(config, strong_steps=9), images))
+    found.append(fingerprint([model, None], config, images + 1))
     set_bits(model, {"features.0": 3})
-    found.append(fingerprint([model, None], {"seed": 0}, images))
+    found.append(fingerprint([model, None], config, images))
     with torch.no_grad():
         next(model.parameters()).add_(1)
-    found.append(fingerprint([model, None], {"seed": 0}, images))
+    found.append(fingerprint([model, None], config, images))
     assert len(set(found)) == len(found)

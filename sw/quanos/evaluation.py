@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +74,7 @@ def _ledger(
             raise Paused(f"{path.parent} is trained, and attacked up to {attack}")
 
     images = data.test.first(config.attack_images).codes
-    return Ledger(path, fingerprint([model, twin], asdict(config), images), told)
+    return Ledger(path, fingerprint([model, twin], config, images), told)
 
 
 def column(

@@ -33,6 +33,7 @@ supply.
 
 from __future__ import annotations
 
+import json
 import platform
 import time
 from collections.abc import Iterator

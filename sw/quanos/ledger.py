@@ -9,16 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from quanos.config import Config
 from quanos.files import write_bytes
 from quanos.layers import get_bits
+from quanos.run import PLACE_KEYS
 
 SCHEMA = "quanos.attacked/1"
 
@@ -77,8 +79,12 @@ def _read(path: Path, about: str) -> dict[str, tuple[int, str]]:
         return {}
 
 
-def fingerprint(networks: Sequence[nn.Module | None], keys: Mapping[str, Any], data: Tensor) -> str:
-    """A hash of networks (weights, ranges, bits), configuration and data (any shape)."""
+def fingerprint(networks: Sequence[nn.Module | None], config: Config, data: Tensor) -> str:
+    """A hash of networks (weights, ranges, bits), configuration and data (any shape).
+
+    Where a run computes is left out: it goes on elsewhere.
+    """
+    keys = {name: value for name, value in asdict(config).items() if name not in PLACE_KEYS}
     digest = hashlib.sha256(json.dumps(keys, sort_keys=True).encode())
     for network in networks:
         digest.update(json.dumps(get_bits(network) if network else None).encode())

@@ -219,7 +219,7 @@ def _protocols(
     with Progress("attacks", count_attacks(config)) as progress:
         ledger = Ledger(
             part,
-            fingerprint(networks, asdict(config), split.codes),
+            fingerprint(networks, config, split.codes),
             lambda name, share, seconds: progress.line(
                 f"{name}: {100 * share:.2f} % of those tried withstand, {seconds:.1f} s"
             ),
