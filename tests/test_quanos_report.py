@@ -139,8 +139,9 @@ def test_page_moves_with_metrics_run_and_config(run: Path) -> None:
 def test_headline_says_where_it_lost_and_won(run: Path) -> None:
     text = words(rendered(run))
     assert "97.1 % of digits right, 1.1 points less than the 16-bit network" in text
-    assert "1.11 points less clean accuracy than 16 bit" in text
-    assert "less clean accuracy than 6 bit" not in text
+    lost = text.partition("Where QUANOS lost")[2].partition("Layers")[0]
+    assert "1.11 points less clean accuracy" in lost.partition(" than 16 bit")[0]
+    assert "clean accuracy" not in lost.partition(" than 16 bit")[2]
     ratio = next(
         row["ratio_to_16"]
         for row in cost("quanos")["energy"]
@@ -355,17 +356,30 @@ def test_the_front_of_the_page_is_that_of_the_sweep(run: Path) -> None:
     content = summary()
     content["columns"]["quanos"]["clean_accuracy"] = 0.999
     page = render([read_run(write_run(run.parent / "best", content))], EnergyTable.load(), "html")
-    figure = page.partition("<h3>Clean accuracy against energy</h3>")[2].partition("</figure>")[0]
+    figure = page.partition("<h3>Clean accuracy against energy, digits</h3>")[2].partition(
+        "</figure>"
+    )[0]
     (front,) = re.findall(r'd="M([^"]*)" class="line s4 dashed"', figure.partition("</ul>")[2])
     assert "L" not in front
     assert len(re.findall('class="spot"', figure)) == 3
+
+
+def test_fronts_of_two_data_sets_are_drawn_apart(run: Path) -> None:
+    content = summary() | {"dataset": "cifar10"}
+    both = [read_run(run), read_run(write_run(run.parent / "other", content))]
+    page = render(both, EnergyTable.load(), "html").partition('id="run-1"')[0]
+    for title in ("Clean accuracy", "Accuracy under the strong protocol"):
+        figures = re.findall(rf"<h3>{title} against energy, (\w+)</h3>(.*?)</figure>", page, re.S)
+        assert [name for name, _ in figures] == ["digits", "cifar10"]
+        shown = [("digits, QUANOS" in words(f), "other, QUANOS" in words(f)) for _, f in figures]
+        assert shown == [(True, False), (False, True)]
 
 
 def test_a_masked_network_has_no_place_on_the_robust_front(run: Path) -> None:
     content = summary()
     content["columns"]["quanos"]["gate"]["verdict"] = "masked: FGSM beats PGD"
     page = render([read_run(write_run(run.parent / "mask", content))], EnergyTable.load(), "html")
-    title = "<h3>Accuracy under the strong protocol against energy</h3>"
+    title = "<h3>Accuracy under the strong protocol against energy, digits</h3>"
     figure = words(page.partition(title)[2].partition("</figure>")[0])
     assert "mask, 16 bit" in figure
     assert "mask, QUANOS" not in figure

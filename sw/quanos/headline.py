@@ -164,11 +164,10 @@ def compared(run: Run) -> str:
 
 
 def losses(run: Run) -> Iterator[str]:
-    """Every quantity in which the main column is behind a baseline."""
+    """What the main column is behind each baseline in, a sentence for each that it is behind."""
     for other in run.baselines:
-        for text, own, theirs in _comparable(run.main, other):
-            if own < theirs:
-                yield f"{text} than {other.title}"
+        if texts := [text for text, own, theirs in _comparable(run.main, other) if own < theirs]:
+            yield f"{'; '.join(texts)} than {other.title}"
 
 
 def _comparable(own: Column, other: Column) -> Iterator[tuple[str, float, float]]:
@@ -176,14 +175,19 @@ def _comparable(own: Column, other: Column) -> Iterator[tuple[str, float, float]
     difference = f"{100 * (other.clean_accuracy - own.clean_accuracy):.2f}"
     yield f"{difference} points less clean accuracy", own.clean_accuracy, other.clean_accuracy
     if not own.gate.masked and not other.gate.masked:
-        theirs = {row.epsilon: row.accuracy for row in other.worst_case}
-        for row in own.worst_case:
-            lost = theirs.get(row.epsilon, 0.0) - row.accuracy
-            text = f"{100 * lost:.2f} points less accuracy under the worst attack at epsilon"
-            yield f"{text} {epsilon_text(row.epsilon)}", -lost, 0.0
+        yield from _attacked(own, other)
     for key in (key for key in MEASURED if key in own.prices and key in other.prices):
         ratio = own.prices[key].energy_mj / other.prices[key].energy_mj
         text = f"{100 * (ratio - 1):.1f} % more energy on {key[0]} at {key[2]} supply"
         yield text, -ratio, -1.0
     ratio = own.memory_gbit / other.memory_gbit
     yield f"{100 * (ratio - 1):.1f} % more weight memory", -ratio, -1.0
+
+
+def _attacked(own: Column, other: Column) -> Iterator[tuple[str, float, float]]:
+    """The same under the worst attack, every epsilon at which something is lost in one text."""
+    theirs = {row.epsilon: row.accuracy for row in other.worst_case}
+    lost = [(row.epsilon, theirs.get(row.epsilon, 0.0) - row.accuracy) for row in own.worst_case]
+    behind = [f"{100 * size:.2f} at {epsilon_text(epsilon)}" for epsilon, size in lost if size > 0]
+    if behind:
+        yield f"points under the worst attack: {', '.join(behind)}", -1.0, 0.0

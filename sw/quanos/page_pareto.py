@@ -26,21 +26,22 @@ CAPTIONS = {
 
 
 def accuracy_energy(runs: Sequence[Run], names: Sequence[str]) -> Markup | None:
-    """Both figures with their fronts; nothing where fewer than two networks can be compared.
+    """Both figures with their fronts, of each data set its own, as no accuracy on one is better
+    than another's on the next; nothing where fewer than two networks can be compared.
 
     `names` are what the runs are called.
     """
-    points = [
-        point
-        for run, name in zip(runs, names, strict=True)
-        for column in run.columns
-        if (point := _point(run, name, column)) is not None
+    points: dict[str, list[Point]] = {}
+    for run, name in zip(runs, names, strict=True):
+        found = (_point(run, name, column) for column in run.columns)
+        points.setdefault(run.dataset, []).extend(filter(None, found))
+    styles = _styles([point for some in points.values() for point in some])
+    drawn = [
+        _figure([one for one in some if _has(one, value)], value, styles, dataset)
+        for dataset, some in points.items()
+        for value in pareto.VALUES
     ]
-    if len(points) < 2:
-        return None
-    styles = _styles(points)
-    drawn = [_figure([one for one in points if _has(one, v)], v, styles) for v in pareto.VALUES]
-    return element("div", drawn, class_="figures")
+    return element("div", drawn, class_="figures") if any(drawn) else None
 
 
 def _point(run: Run, name: str, column: Column) -> Point | None:
@@ -61,7 +62,9 @@ def _styles(points: Sequence[Point]) -> dict[str, int]:
     return {policy: free[number % len(free)] for number, policy in enumerate(policies)}
 
 
-def _figure(points: Sequence[Point], value: str, styles: Mapping[str, int]) -> Markup | None:
+def _figure(
+    points: Sequence[Point], value: str, styles: Mapping[str, int], dataset: str
+) -> Markup | None:
     """Networks by policy; those attacked at another epsilon than the first are left out."""
     if value == "robust_accuracy":
         points = [one for one in points if one.epsilon == points[0].epsilon]
@@ -75,7 +78,8 @@ def _figure(points: Sequence[Point], value: str, styles: Mapping[str, int]) -> M
         for style, members in drawn.items()
         if members
     ]
-    title = f"{pareto.VALUES[value][:1].upper()}{pareto.VALUES[value][1:]} against energy"
+    what = pareto.VALUES[value]
+    title = f"{what[:1].upper()}{what[1:]} against energy, {dataset}"
     high = max(1e3 * one.energy_mj for one in points)
     low = min(getattr(one, value) for one in points)
     top = max(getattr(one, value) for one in points)
