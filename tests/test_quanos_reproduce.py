@@ -23,6 +23,7 @@ from quanos.paper import (
     TABLE_II_III,
     TABLE_V_VI,
 )
+from quanos.protocols import FULL
 from quanos.reproduce import findings, plans, record
 from quanos.reproduce.__main__ import main
 from quanos.reproduce.audit import price, shapes
@@ -92,6 +93,9 @@ def test_every_experiment_is_a_configuration_of_its_paper_table(name, scale) -> 
         assert config.adversarial in ("fgsm", "pgd")
         assert config.adversarial_epoch == config.sense_epoch  # bits come before it
         assert config.validation_images > 0
+    if "AutoAttack strength" in plan.fills:
+        assert {key: getattr(config, key) for key in FULL} == FULL
+        assert config.attack_images in (0, 1000)
 
 
 def driver(folder: Path, scale: str, data_dir: Path, **options) -> Driver:
@@ -232,6 +236,20 @@ def test_the_page_has_a_place_for_every_part_of_the_paper(tmp_path) -> None:
     waiting = [name for name in PLANS if f"--only {name} " in text]
     assert waiting == list(PLANS)
     assert "0.4855" in text  # the audit
+
+
+def test_the_committed_page_is_what_its_results_give(tmp_path) -> None:
+    """Nothing on it, nor in its figures, is older than the results or written by hand."""
+    docs = Path(__file__).parents[1] / "docs"
+    for path in (docs / "results").glob("*.json"):
+        (tmp_path / "results").mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / "results")
+    write_page(tmp_path / "reproduction.md", tmp_path / "results")
+    made = [path for path in tmp_path.rglob("*") if path.suffix in (".md", ".svg")]
+    assert len(made) > 2
+    for path in made:
+        there = docs / path.relative_to(tmp_path)
+        assert path.read_bytes() == there.read_bytes(), f"{there}: run python -m quanos.reproduce"
 
 
 def test_a_run_fills_its_place(tmp_path, small_cifar) -> None:

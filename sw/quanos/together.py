@@ -1,8 +1,9 @@
 """Columns of a run at the same time, in processes of their own: several share one card.
 
 The epochs that all columns share come first, in one process; then each column whose bits do not
-hang on another's end is trained beside the others, and attacked. Nothing here decides a number:
-every column is trained and measured as it would be alone, and found finished by what comes after.
+hang on another's end is trained beside the others; after that, all are attacked in turn. Nothing
+here decides a number: every column is trained as it would be alone, and found finished by what
+comes after.
 """
 
 from __future__ import annotations

@@ -117,9 +117,9 @@ class Trainer:
             if state.step < steps:
                 state.partial = loss_sum, right
                 self._maybe_stop(state)
+        loss_mean = self.group.sum(loss_sum).item() / len(split)  # waits for the device
         seconds = time.perf_counter() - start
         done = len(split) * (steps - first) / steps
-        loss_mean = self.group.sum(loss_sum).item() / len(split)
         self._check(state, loss_mean)
         metric = {
             "epoch": state.epoch + 1,
