@@ -1,5 +1,9 @@
 """ANS: Eq. 2 written out by hand gives the same, for any wiring, and nothing is left behind."""
 
+import gc
+import weakref
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -54,6 +58,33 @@ def test_eq2_by_hand_on_a_network_with_branches() -> None:
     assert measured == pytest.approx(expected, rel=1e-5)
     assert set(measured) == set(quantized_layers(model))
     assert all(value > 0 for value in measured.values())
+
+
+@pytest.mark.parametrize("reduction", ["sample", "images"])
+def test_no_batch_outlives_the_next(reduction) -> None:
+    """Memory does not grow with the number of images: activations of one batch are held at most."""
+    model, x, labels = prepared(Branches())
+    seen: list[weakref.ref[Tensor]] = []
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        for _ in range(4):
+            model.seen.clear()
+            gc.collect()
+            assert sum(one() is not None for one in seen) <= alive
+            images = x.clone()
+            seen.extend([weakref.ref(images)])
+            yield images, labels
+
+    layers = len(quantized_layers(model))
+    alive = layers + 1
+    watch = [
+        layer.register_forward_hook(lambda _, __, out: seen.append(weakref.ref(out)))
+        for layer in quantized_layers(model).values()
+    ]
+    adversarial_noise_sensitivity(model, batches(), reduction=reduction)
+    assert len(seen) > 4 * layers
+    for hook in watch:
+        hook.remove()
 
 
 @pytest.mark.parametrize("reduction", ["sample", "images"])

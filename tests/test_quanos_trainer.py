@@ -1,20 +1,25 @@
 """Algorithm 1: the same seed gives the same bytes, also across a kill; what is wrong is refused."""
 
 import json
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from quanos import checkpoint, trainer
+from quanos.board import FOLDER, Board
 from quanos.checkpoint import CheckpointError, load_network
 from quanos.config import Config
 from quanos.data import Dataset, Split, load_dataset
 from quanos.layers import get_bits, quantized_layers
 from quanos.policies import eq3, mean
 from quanos.run import METRICS, RunError, keep_metrics, open_run
+from quanos.slices import Paused, Slice
 from quanos.together import prepared
 from quanos.trainer import SENSED, DivergedError, learning_rate, train
 
@@ -133,6 +138,30 @@ def test_rounds_start_from_the_bits_of_the_last_one(data, tmp_path, k0) -> None:
         assert entry["bits"] == {name: eq3(entry["ans"][name], start[name]) for name in start}
         start = entry["bits"]
     assert mean(start) < (12 if k0 == 16 else 16)
+
+
+def test_tensorboard_has_the_metrics_and_no_epoch_twice(data, whole, tmp_path) -> None:
+    for stop in (2, 3):
+        sitting = Slice(tensorboard=True, stop_epoch=stop)
+        with pytest.raises(Paused):
+            train(CONFIG, data, tmp_path, label="board", sitting=sitting)
+        if stop == 2:
+            shutil.copy(tmp_path / checkpoint.NAME, tmp_path / "second")
+    (tmp_path / "second").replace(tmp_path / checkpoint.NAME)  # killed before the third's
+    train(CONFIG, data, tmp_path, label="board", sitting=Slice(tensorboard=True))
+    assert run_bytes(tmp_path) == run_bytes(whole)
+    found = EventAccumulator(str(tmp_path / FOLDER)).Reload()
+    for name in ("loss", "test_accuracy", "mean_bits"):
+        points = [(event.step, pytest.approx(event.value)) for event in found.Scalars(name)]
+        assert [(row["epoch"], row[name]) for row in metrics(tmp_path)] == points
+
+
+def test_tensorboard_that_is_not_installed_is_one_sentence(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ValueError, match=r"pip install 'quanos\[tensorboard\]'"):
+        Board(tmp_path, 0, wanted=True)
+    Board(tmp_path, 0, wanted=False).add({"epoch": 1, "loss": 0.5})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_momentum_survives_the_change_of_bits(whole) -> None:
