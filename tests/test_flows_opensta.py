@@ -228,7 +228,9 @@ DVAFS, TOGETHER = MacSpec(scheme="dvafs"), MacSpec(scheme="dvafs_st")
     "simulated",
     [
         *[(SMALL, 8, corner) for corner in ("typ", "slow", "fast")],
-        *[(LARGE, 16, "typ"), (MacSpec(scheme="dg"), 5, "typ")],
+        *[(LARGE, 16, corner) for corner in ("typ", "slow", "fast")],
+        (MacSpec(scheme="dg"), 5, "typ"),
+        *[(DVAFS, 8, corner) for corner in ("slow", "fast")],
         *[(DVAFS, 16, "typ"), (DVAFS, 4, "typ"), (TOGETHER, 8, "typ")],
     ],
     indirect=True,
