@@ -31,7 +31,7 @@ from quanos.reproduce.drive import Driver
 from quanos.reproduce.page import write_page
 from quanos.reproduce.plans import SCALES, experiments
 from quanos.reproduce.policies_page import write_policies
-from quanos.reproduce.tables import compared
+from quanos.reproduce.tables import compared, networks
 from quanos.run import SUMMARY
 from quanos.slices import Paused, Slice
 
@@ -333,7 +333,7 @@ def test_policies_are_compared_over_seeds(tmp_path) -> None:
     text = (tmp_path / "page.md").read_text()
     assert "91.00 % clean at no more than 4.50 mean bits" in text
     assert "bits; met)" in text
-    assert "clean accuracy: QUANOS (91.50) loses to hessian (93.50, in every seed)." in text
+    assert "clean accuracy: QUANOS loses to hessian (+2.00, in every seed)." in text
     assert "| random | 4.50 [4.50, 4.50] | 3.00 [3.00, 3.00] | 71.00 [50.00, 92.00] |" in text
     assert "worst case at 8/255" not in text.split("## What")[0]
     assert "2 of 2 pass" in text
@@ -349,6 +349,44 @@ def test_policies_are_compared_over_seeds(tmp_path) -> None:
     assert "worst case at 8/255: rank correlation -0.9" in (tmp_path / "page.md").read_text()
 
 
+def test_a_masked_run_is_in_no_mean_and_no_comparison(tmp_path) -> None:
+    """The mean over three seeds once held what a masked network withstood."""
+    masked = {"gate": {"verdict": "masked: why"}}
+    worst = [
+        {"attack": attack, "epsilon": 8 / 255, "adversarial_loss": 0.1}
+        for attack in ("pgd", "worst_case")
+    ]
+    stronger = {"strong": worst, "paper": worst}  # 80 % of images in the worst case, not 20 %
+    columns = [
+        {"quanos": column(0.9) | stronger | masked, "uniform": column(0.9), "hessian": column(0.9)},
+        {"quanos": column(0.9), "uniform": column(0.9) | stronger, "hessian": column(0.9) | masked},
+    ]
+    seeds = {
+        f"cpu/{seed}": {
+            "summary": {"model": "net", "dataset": "data", "seed": seed, "columns": found}
+        }
+        for seed, found in enumerate(columns)
+    }
+    content = {"schema": record.SCHEMA, "runs": seeds}
+    (tmp_path / "name.json").write_text(json.dumps(content))
+    write_policies(tmp_path / "page.md", tmp_path, "name", "Title", "`command`")
+    text = (tmp_path / "page.md").read_text()
+    own = next(line for line in text.splitlines() if line.startswith("| quanos |"))
+    assert own.endswith("| 20.00 [20.00, 20.00] of 1 | 20.00 [20.00, 20.00] of 1 | 1 of 2 pass |")
+    both = "uniform (+60.00, in every one of 1 seed that both pass)"
+    assert f"worst case at 8/255: QUANOS loses to {both}." in text
+    for each in columns:
+        each["quanos"] |= masked
+    (tmp_path / "name.json").write_text(json.dumps(content))
+    write_policies(tmp_path / "page.md", tmp_path, "name", "Title", "`command`")
+    text = (tmp_path / "page.md").read_text()
+    assert "| masked | masked | 0 of 2 pass |" in text
+    assert "worst case at 8/255: nothing to compare" in text
+    assert "| 20.00 (masked) | 20.00 (masked) | masked: why |" in networks(
+        {"columns": {"quanos": column(0.9) | masked | {"bits": {"a": 4}}}}
+    )
+
+
 def test_a_run_says_where_quanos_loses() -> None:
     columns = {"quanos": column(0.9), "16": column(0.95)}
     columns["16"]["strong"] = [
@@ -358,6 +396,8 @@ def test_a_run_says_where_quanos_loses() -> None:
         each["attacked_images"] = 200
         each["energy"] = [each["energy"][0] | {"energy_mj": energy}]
     text = compared({"columns": columns})
+    columns["16"]["gate"] = {"verdict": "masked: why"}
+    assert "worst case not compared: 16 bit is masked." in compared({"columns": columns})
     assert "Against 16 bit: 25 % of its energy, clean accuracy -5.00 points" in text
     assert "worst case -5.0 at 8/255." in text
     assert "by chance by up to 10 points" in text

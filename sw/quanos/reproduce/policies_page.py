@@ -13,6 +13,7 @@ from quanos.reproduce import record, tables
 from quanos.run import write_text
 
 Column = dict[str, Any]
+Value = Callable[[Column], float | None]
 POINT = ("dvafs", "measured")
 
 
@@ -36,7 +37,9 @@ def _parts(runs: dict[str, dict[str, Any]], command: str) -> Iterator[str]:
         "networks share the epochs at 16 bits; at the sensing epoch each policy gets the energy of "
         f"the QUANOS network ({POINT[0]}, measured reading) and spends it its own way. Means over "
         "seeds, with the range in brackets; accuracies in percent. `worst case` is the strong "
-        "protocol's: per image the worst of all its attacks."
+        "protocol's: per image the worst of all its attacks. What a network withstands in a run "
+        "whose gate finds it masked is no robustness: it is in no mean, range or comparison, and "
+        "the number of runs that are stands behind them."
     )
     by_name = {
         name: [summary["columns"][name] for summary in runs.values() if name in summary["columns"]]
@@ -65,7 +68,7 @@ def _table(by_name: dict[str, list[Column]]) -> str:
         for epsilon in epsilons:
             for protocol, attack in (("paper", "pgd"), ("strong", "worst_case")):
                 row.append(_spread(columns, _under(protocol, attack, epsilon)))
-        passed = sum(tables.gate(column) == "passes" for column in columns)
+        passed = sum(map(tables.passes, columns))
         rows.append([*row, f"{passed} of {len(columns)} pass"])
     return tables.markdown([*head, "gate"], rows)
 
@@ -82,28 +85,30 @@ def _epsilons(by_name: dict[str, list[Column]]) -> list[float]:
     return sorted({row["epsilon"] for row in next(iter(by_name.values()))[0]["strong"]})
 
 
-def _under(protocol: str, attack: str, epsilon: float) -> Callable[[Column], float]:
-    """Accuracy under an attack, percent."""
+def _under(protocol: str, attack: str, epsilon: float) -> Value:
+    """Accuracy under an attack, percent; None of a network that is masked."""
 
-    def value(column: Column) -> float:
-        found = tables.accuracy(column, protocol, attack, epsilon)
-        return float("nan") if found is None else 100 * found
+    def value(column: Column) -> float | None:
+        found = tables.robust(column, protocol, attack, epsilon)
+        return None if found is None else 100 * found
 
     return value
 
 
-def _spread(columns: list[Column], value: Callable[[Column], float]) -> str:
-    values = [value(column) for column in columns]
+def _spread(columns: list[Column], value: Value) -> str:
+    """Mean and range over the runs that have the value, and how many they are if not all."""
+    values = [found for column in columns if (found := value(column)) is not None]
+    if not values:
+        return "masked"
     text = f"{mean(values):.2f}"
-    return text if len(values) == 1 else f"{text} [{min(values):.2f}, {max(values):.2f}]"
+    text += "" if len(columns) == 1 else f" [{min(values):.2f}, {max(values):.2f}]"
+    return text if len(values) == len(columns) else f"{text} of {len(values)}"
 
 
 def _says(by_name: dict[str, list[Column]]) -> Iterator[str]:
     """Where QUANOS stands among the policies, by each figure, with the ranges that overlap."""
     yield _goal(by_name["quanos"])
-    figures: list[tuple[str, Callable[[Column], float]]] = [
-        ("clean accuracy", lambda c: 100 * c["clean_accuracy"])
-    ]
+    figures: list[tuple[str, Value]] = [("clean accuracy", lambda c: 100 * c["clean_accuracy"])]
     figures += [
         (f"{label} at {255 * e:.3g}/255", _under(protocol, attack, e))
         for e in _epsilons(by_name)
@@ -115,14 +120,17 @@ def _says(by_name: dict[str, list[Column]]) -> Iterator[str]:
     for label, value in figures:
         yield _rank(by_name, label, value)
     yield from _first_layer(by_name)
-    masked = [n for n, cs in by_name.items() if any(tables.gate(c) != "passes" for c in cs)]
+    masked = [name for name, columns in by_name.items() if not all(map(tables.passes, columns))]
     if masked:
-        yield f"Not every run of {', '.join(masked)} passes the gate: no robustness is claimed."
+        yield (
+            f"Not every run of {', '.join(masked)} passes the gate: what the others withstand is "
+            "theirs alone, not the policy's."
+        )
 
 
 def _first_layer(by_name: dict[str, list[Column]]) -> Iterator[str]:
     """Whether robustness goes with the bits of the first layer, whose rounding meets the noise."""
-    columns = [column for found in by_name.values() for column in found]
+    columns = [one for found in by_name.values() for one in found if tables.passes(one)]
     bits = [next(iter(column["bits"].values())) for column in columns]
     for epsilon in _epsilons(by_name):
         worst = [_under("strong", "worst_case", epsilon)(column) for column in columns]
@@ -131,7 +139,7 @@ def _first_layer(by_name: dict[str, list[Column]]) -> Iterator[str]:
         rank = float(spearmanr(bits, worst).statistic)
         yield (
             f"bits of the first layer and the worst case at {255 * epsilon:.3g}/255: rank "
-            f"correlation {rank:+.2f} over all {len(columns)} networks."
+            f"correlation {rank:+.2f} over the {len(columns)} networks that pass the gate."
         )
 
 
@@ -145,20 +153,34 @@ def _goal(columns: list[Column]) -> str:
     )
 
 
-def _rank(by_name: dict[str, list[Column]], label: str, value: Callable[[Column], float]) -> str:
-    """One sentence: which policies beat QUANOS in the mean, and which of them in every seed."""
-    own = [value(column) for column in by_name["quanos"]]
-    others = {
-        name: [value(column) for column in columns]
+def _rank(by_name: dict[str, list[Column]], label: str, value: Value) -> str:
+    """One sentence: which policies beat QUANOS in the mean, by how much, and where in every seed.
+
+    Seed by seed, over those in which both have the value.
+    """
+    own = by_name["quanos"]
+    gains = {
+        name: [b - a for a, b in zip(map(value, own), map(value, columns), strict=True)
+               if a is not None and b is not None]
         for name, columns in by_name.items()
         if name not in ("quanos", "16") and len(columns) == len(own)
-    }
-    better = {name: found for name, found in others.items() if mean(found) > mean(own)}
+    }  # fmt: skip
+    better = {name: found for name, found in gains.items() if found and mean(found) > 0}
+    if not any(gains.values()):
+        return f"{label}: nothing to compare, for want of seeds in which QUANOS and another pass."
     if not better:
-        return f"{label}: QUANOS ({mean(own):.2f}) has the best mean of the policies."
+        return f"{label}: QUANOS has the best mean of the policies."
     parts = [
-        f"{name} ({mean(found):.2f}"
-        + (", in every seed)" if all(f > o for f, o in zip(found, own, strict=True)) else ")")
+        f"{name} ({mean(found):+.2f}{_seeds(found, len(own))})"
         for name, found in sorted(better.items(), key=lambda item: -mean(item[1]))
     ]
-    return f"{label}: QUANOS ({mean(own):.2f}) loses to {', '.join(parts)}."
+    return f"{label}: QUANOS loses to {', '.join(parts)}."
+
+
+def _seeds(gains: list[float], seeds: int) -> str:
+    """Whether the gain is one in every seed, and of how many where not all can be compared."""
+    every = all(gain > 0 for gain in gains)
+    if len(gains) == seeds:
+        return ", in every seed" if every else ""
+    count = f"{len(gains)} seed{'s' if len(gains) > 1 else ''}"
+    return f", {'in every one' if every else 'mean'} of {count} that both pass"

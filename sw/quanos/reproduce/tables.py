@@ -9,6 +9,7 @@ from itertools import product
 from typing import Any
 
 from quanos.paper import ADVERSARIAL_EPSILONS_255, Column, HardenedRow, PaperTable
+from quanos.results import PASSES
 
 Summary = dict[str, Any]
 NONE = "-"
@@ -71,6 +72,11 @@ def attacked(column: Summary, protocol: str, attack: str, epsilon: float) -> flo
 def gate(column: Summary) -> str:
     """The gate's verdict; what a masked network withstands is no robustness."""
     return str(column["gate"]["verdict"])
+
+
+def passes(column: Summary) -> bool:
+    """Whether what the network withstands can be read as robustness."""
+    return gate(column) == PASSES
 
 
 def beside(table: PaperTable, summary: Summary) -> str:
@@ -158,7 +164,13 @@ def _hardened_cells(column: Summary | None) -> list[str]:
         [attacked(column, protocol, attack, e / 255) for e in ADVERSARIAL_EPSILONS_255]
         for protocol, attack in kinds
     ]
-    return [*map(_shares, losses), clean(column), gate(column)]
+    cells = [_marked(column, _shares(row)) for row in losses]
+    return [*cells, clean(column), gate(column)]
+
+
+def _marked(column: Summary, text: str) -> str:
+    """What a network withstands, marked where that is no robustness."""
+    return text if passes(column) or text == NONE else f"{text} (masked)"
 
 
 def _shares(values: Sequence[float | None]) -> str:
@@ -183,10 +195,8 @@ def networks(summary: Summary, scheme: str = "dvafs") -> str:
     for name, column in columns.items():
         row = [_title(name), bits(column), clean(column), energy(column, scheme, "measured")]
         for epsilon in epsilons:
-            row += [
-                percent(accuracy(column, "paper", "pgd", epsilon)),
-                percent(accuracy(column, "strong", "worst_case", epsilon)),
-            ]
+            for protocol, attack in (("paper", "pgd"), ("strong", "worst_case")):
+                row.append(_marked(column, percent(accuracy(column, protocol, attack, epsilon))))
         rows.append([*row, gate(column)])
     return markdown([*head, "gate"], rows)
 
@@ -195,6 +205,11 @@ def accuracy(column: Summary, protocol: str, attack: str, epsilon: float) -> flo
     """Accuracy under one attack, a share of 1 of the images attacked; None where not run."""
     loss = attacked(column, protocol, attack, epsilon)
     return None if loss is None else column["attacked_clean_accuracy"] - loss
+
+
+def robust(column: Summary, protocol: str, attack: str, epsilon: float) -> float | None:
+    """The same of a network that passes the gate; None of one that is masked."""
+    return accuracy(column, protocol, attack, epsilon) if passes(column) else None
 
 
 def compared(summary: Summary, scheme: str = "dvafs") -> str:
@@ -214,13 +229,21 @@ def _against(name: str, own: Summary, other: Summary, scheme: str) -> str:
     rows = [_priced(column, scheme, "measured", "nominal") for column in (own, other)]
     ours, theirs = (float(row["energy_mj"]) if row else math.nan for row in rows)
     clean_gain = 100 * (own["clean_accuracy"] - other["clean_accuracy"])
-    worst = [
+    return (
+        f"- Against {_title(name)}: {100 * ours / theirs:.0f} % of its energy, clean accuracy "
+        f"{clean_gain:+.2f} points, worst case {_worst_gains(name, own, other)}."
+    )
+
+
+def _worst_gains(name: str, own: Summary, other: Summary) -> str:
+    """By how many points QUANOS withstands more; nothing where either is masked."""
+    masked = [title for title, c in (("QUANOS", own), (_title(name), other)) if not passes(c)]
+    if masked:
+        return f"not compared: {' and '.join(masked)} {'is' if len(masked) == 1 else 'are'} masked"
+    gains = [
         f"{100 * (row['accuracy'] - left):+.1f} at {255 * row['epsilon']:.3g}/255"
         for row in own["strong"]
         if row["attack"] == "worst_case"
         and (left := accuracy(other, "strong", "worst_case", row["epsilon"])) is not None
     ]
-    return (
-        f"- Against {_title(name)}: {100 * ours / theirs:.0f} % of its energy, clean accuracy "
-        f"{clean_gain:+.2f} points, worst case {', '.join(worst) or 'not measured'}."
-    )
+    return ", ".join(gains) or "not measured"
