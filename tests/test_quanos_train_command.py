@@ -148,6 +148,21 @@ def test_an_attack_that_was_killed_goes_on_by_the_same_command(run, tmp_path, ca
     assert json.loads(out.read_text()) == json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
+def test_a_run_is_attacked_by_that_of_another_seed(run, tmp_path, capsys) -> None:
+    words = ("train", "--preset", "digits", *SHORT, "--baselines", "16", "--apgd-steps", "0")
+    other = (*words, "--out", tmp_path / "run", "--other-seed", run)
+    assert quanos(*other) == 2
+    assert "must be of another seed than 0" in capsys.readouterr().err
+    assert quanos(*other, "--model", "resnet-small", "--seed", "1") == 2
+    assert "and of the same kind ({'model': 'resnet-small'" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert quanos(*other, "--seed", "1") == 0
+    columns = json.loads((tmp_path / "run" / "summary.json").read_text())["columns"]
+    for name, column in columns.items():
+        assert "transfer_seed" in {row["attack"] for row in column["strong"]}
+        assert list(column["gate"].get("absent", {})) == (["transfer_16"] if name == "16" else [])
+
+
 def test_every_attack_of_the_registry_runs_alone(run, capsys) -> None:
     assert get_args(Name) == tuple(member.name for member in STRONG)
     few = ("--images", "4", "--steps", "1", "--queries", "2", "--json")

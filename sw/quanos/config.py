@@ -118,6 +118,10 @@ class Config:
     apgd_steps: int = _key(20, "steps of APGD, by cross-entropy and by DLR; 0: none")
     apgd_targets: int = _key(3, "wrong classes that targeted APGD aims at; 0: none")
     square_queries: int = _key(200, "queries of Square Attack; 0: none")
+    other_seed: str = _key(
+        "",
+        "run folder of the same networks from another seed, for transfer attacks; empty: none",
+    )
     eps_space: str = _key(
         "pixel",
         "what epsilons are in: pixels of 0..1, or normalized inputs",

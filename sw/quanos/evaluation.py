@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
 from flows.table import EnergyTable
 from quanos.assignment import own_layers, sense
+from quanos.checkpoint import NAME, load_network
 from quanos.config import Config
 from quanos.data import Dataset
 from quanos.layers import get_bits
@@ -24,7 +25,7 @@ from quanos.progress import Progress
 from quanos.robustness import accuracy, count_attacks, evaluate
 from quanos.run import write_json
 from quanos.slices import Paused, Slice
-from quanos.state import State
+from quanos.state import State, device
 
 MEASURED = "measured.json"
 ATTACKED = "attacked.json"
@@ -52,11 +53,39 @@ def evaluate_columns(
     for name, state in states.items():
         path = (folder if name == main_column(config) else folder / name) / MEASURED
         if not path.exists():
-            ledger = _ledger(path.with_name(ATTACKED), state.model, config, data, twin, sitting)
-            write_json(path, column(name, state, config, data, twin, ledger))
+            others = Others(twin, from_other_seed(config, data, name))
+            ledger = _ledger(path.with_name(ATTACKED), state.model, config, data, others, sitting)
+            write_json(path, column(name, state, config, data, others, ledger))
             ledger.remove()
         measured = json.loads(path.read_text(encoding="utf-8"))
         yield name, measured | priced(state.model, data.input_shape, measured["bits"], table)
+
+
+class Others(NamedTuple):
+    """Networks that adversarial images are made on, where there are such, besides the own twins."""
+
+    sixteen: nn.Module | None
+    other_seed: nn.Module | None
+
+
+def from_other_seed(config: Config, data: Dataset, name: str) -> nn.Module | None:
+    """The network that the column `name` is in the run of another seed; None where there is none.
+
+    Raises ValueError for a run of the same seed or of another network.
+    """
+    folder = Path(config.other_seed)
+    place = folder if name == main_column(config) else folder / name
+    if not config.other_seed or (place != folder and not (place / NAME).exists()):
+        return None
+    model, meta = load_network(place)
+    own = {"model": config.model, "input_shape": list(data.input_shape), "classes": data.classes}
+    theirs = {"model": meta["config"]["model"]} | {key: meta[key] for key in list(own)[1:]}
+    if theirs != own or meta["config"]["seed"] == config.seed:
+        raise ValueError(
+            f"--other-seed {place} holds a network of seed {meta['config']['seed']} ({theirs}); it "
+            f"must be of another seed than {config.seed} and of the same kind ({own})."
+        )
+    return model.to(device(config))
 
 
 def _ledger(
@@ -64,7 +93,7 @@ def _ledger(
     model: nn.Module,
     config: Config,
     data: Dataset,
-    twin: nn.Module | None,
+    others: Others,
     sitting: Slice,
 ) -> Ledger:
     """The attacks on a network that were made before a slice ended; it may end after each."""
@@ -74,7 +103,7 @@ def _ledger(
             raise Paused(f"{path.parent} is trained, and attacked up to {attack}")
 
     images = data.test.first(config.attack_images).codes
-    return Ledger(path, fingerprint([model, twin], config, images), told)
+    return Ledger(path, fingerprint([model, *others], config, images), told)
 
 
 def column(
@@ -82,7 +111,7 @@ def column(
     state: State,
     config: Config,
     data: Dataset,
-    twin: nn.Module | None,
+    others: Others,
     ledger: Ledger,
 ) -> dict[str, Any]:
     """What is measured of one network, all of its summary but the prices."""
@@ -94,7 +123,8 @@ def column(
             data.test.first(config.attack_images),
             config,
             classes=data.classes,
-            twin=twin,
+            twin=others.sixteen,
+            other_seed=others.other_seed,
             advance=progress.advance,
             ledger=ledger,
         )

@@ -52,7 +52,7 @@ from quanos import parallel
 from quanos.assignment import energy_mj, own_layers
 from quanos.config import Config
 from quanos.data import Dataset
-from quanos.evaluation import evaluate_columns, main_column
+from quanos.evaluation import evaluate_columns, from_other_seed, main_column
 from quanos.files import held
 from quanos.layers import get_bits
 from quanos.policies import POLICIES, mean
@@ -93,6 +93,7 @@ def run_experiment(
     fresh(
         config, data
     )  # refuses a network, image or device that cannot be before anything is written
+    from_other_seed(config, data, main_column(config))  # the same for what attacks need
     group = parallel.group(config.device)
     with ExitStack() as stack:
         group.from_lead(lambda: stack.enter_context(held(folder)))

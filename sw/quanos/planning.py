@@ -42,7 +42,8 @@ def columns(config: Config, data: Dataset, speed: Rates, there: Path | None) -> 
         yield Step(name="run", work=f"finished, {there / SUMMARY}", kept=True)
         return
     main = main_column(config)
-    absent = frozenset({"seed"} if "16" in config.baselines else {"seed", "16"})
+    absent = frozenset() if config.other_seed else frozenset({"seed"})
+    absent |= frozenset() if "16" in config.baselines else frozenset({"16"})
     for name in (main, *config.baselines):
         place = None if there is None else there if name == main else there / name
         first = 0 if name == main else config.sense_epoch

@@ -26,7 +26,7 @@ from quanos.schedule import derive_seed
 EVALUATION_KEYS = {
     *("data_dir", "device", "threads", "baselines", "fgsm_epsilons", "pgd_epsilons"),
     *("strong_steps", "strong_restarts", "attack_images", "attack_batch"),
-    *("apgd_steps", "apgd_targets", "square_queries"),
+    *("apgd_steps", "apgd_targets", "square_queries", "other_seed"),
 }
 """Keys of the configuration that do not change what training gives."""
 
