@@ -21,6 +21,7 @@ import numpy as np
 from flows import console
 from flows.array_energy import CYCLES, WARMUP, Bench
 from flows.array_schedule import Cycle, schedule
+from flows.layer_text import layer_text
 from flows.library import Library
 from flows.stimulus import Codes, activations, weights
 from flows.synth import Job, synthesize_all
@@ -133,17 +134,13 @@ def synthesised(specs: Sequence[ArraySpec], rtl: Path, out: Path, workers: int) 
         pass
 
 
+NOTE = """fJ per useful MAC of the array at the nominal supply; in brackets, times that of
+uniform codes in the same tiles"""
+
+
 def text(rows: Sequence[LayerRow]) -> str:
     """fJ per MAC on a layer's own codes, and how many times the uniform codes' that is."""
-    schemes = list(dict.fromkeys(row.scheme for row in rows))
-    lines = [f"{'layer':24}{'bits':>5}" + "".join(f"{scheme:>18}" for scheme in schemes)]
-    for name in dict.fromkeys(row.layer for row in rows):
-        own = {row.scheme: row for row in rows if row.layer == name}
-        cells = (f"{r.array_fj:>10.0f} ({r.array_fj / r.uniform_fj:.2f})" for r in own.values())
-        lines.append(f"{name:24}{next(iter(own.values())).bits:>5}" + "".join(cells))
-    lines.append("fJ per useful MAC of the array at the nominal supply; in brackets, times that of")
-    lines.append("uniform codes in the same tiles")
-    return "\n".join(lines)
+    return layer_text(((r.layer, r.bits, r.scheme, r.array_fj, r.uniform_fj) for r in rows), NOTE)
 
 
 def _arguments() -> argparse.Namespace:

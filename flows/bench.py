@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from flows import bench_rivals, bench_scale, console
-from flows.activity import Batches, Simulator
+from flows.activity import Simulator
+from flows.batches import Batches
 from flows.bench_rivals import LETTER, PLAIN, REPEATS, VERILATOR, WAVESIM, Row, rates
 from flows.bench_scale import Size
 from flows.console import FlowError

@@ -19,9 +19,11 @@ from dataclasses import dataclass
 
 from flows.circuit import Circuit
 from flows.console import FlowError
-from flows.library import Library
-from flows.timing import Conditions, instance_delays
+from flows.library import EDGES, Arc, Library
+from flows.netlist import Netlist
+from flows.timing import Conditions, Timing, analyse
 
+Delay = tuple[float, float]  # ps to the rising and to the falling edge of an output
 STEP_PS = 5.0
 REJECT = 1.0
 
@@ -114,3 +116,45 @@ def check_step(step_ps: float, reject: float) -> None:
         raise FlowError(f"the time step must be more than 0 ps, not {step_ps:g}.")
     if not 0 <= reject <= 1:
         raise FlowError(f"pulse rejection must lie between 0 and 1, not {reject:g}.")
+
+
+def instance_delays(
+    netlist: Netlist,
+    library: Library,
+    timing: Timing | None = None,
+    conditions: Conditions | None = None,
+) -> dict[tuple[int, str], dict[str, Delay]]:
+    """Delays in ps of every (instance index, output pin): {input pin: (to its rise, to its fall)}.
+
+    Slews are the worst ones of `timing` (of `analyse` without constants by default); where an arc
+    depends on the side inputs' state or on the input's edge, the mean over what can happen.
+    Registers answer for their clock pin. Clock gates are part of the ideal clock and left out.
+    """
+    conditions = conditions or Conditions()
+    timing = timing or analyse(netlist, library, None, conditions)
+    loads = netlist.loads_ff(library, wire_scale=conditions.wire_scale, port_ff=conditions.port_ff)
+    delays: dict[tuple[int, str], dict[str, Delay]] = {}
+    for i, instance in enumerate(netlist.instances):
+        cell = library.cells[instance.cell]
+        for (pin, related), arcs in cell.arcs_between.items():
+            if cell.kind == "clockgate" or pin not in instance.pins:
+                continue
+            load = loads[instance.pins[pin]]
+            slew = timing.slew_ps[instance.pins[related]]
+            rise, fall = (_mean_delay(arcs, edge, slew, float(load[edge])) for edge in (0, 1))
+            delays.setdefault((i, pin), {})[related] = (rise, fall)
+    return delays
+
+
+def _mean_delay(arcs: tuple[Arc, ...], edge: int, slew: list[float], load: float) -> float:
+    found = []
+    for arc in arcs:
+        if tables := arc.tables(EDGES[edge]):
+            if arc.kind != "combinational":
+                found.append(tables[0].at(slew[arc.kind == "falling_edge"], load))
+                continue
+            if arc.sense != "negative_unate":
+                found.append(tables[0].at(slew[edge], load))
+            if arc.sense != "positive_unate":
+                found.append(tables[0].at(slew[1 - edge], load))
+    return max(0.0, sum(found) / len(found)) if found else 0.0

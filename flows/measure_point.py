@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from flows.activity import Batches, Simulator
+from flows.activity import Simulator
+from flows.batches import Batches
 from flows.delays import REJECT, STEP_PS
 from flows.library import Library
 from flows.netlist import Netlist

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from flows import console
 from flows.console import FlowError
+from flows.layer_text import layer_text
 from flows.measure import make_table
 from flows.measure_point import Settings
 from flows.points import SIGNED, UNEQUAL_STIMULUS, Point
@@ -86,20 +87,21 @@ def uniform(layer: Layer) -> str:
     return f"{UNEQUAL_STIMULUS}{SIGNED if layer.a_signed else ''}"
 
 
+NOTE = "fJ per MAC at the nominal supply; in brackets, times that of uniform codes"
+
+
 def text(layers: Sequence[Layer], table: EnergyTable, schemes: Sequence[str]) -> str:
     """fJ per MAC on a layer's own codes, and how many times the uniform codes' that is."""
-    lines = [f"{'layer':24}{'bits':>5}" + "".join(f"{scheme:>18}" for scheme in schemes)]
-    for layer in layers:
-        cells = ""
-        for scheme in schemes:
-            own, other = (
-                table.row(scheme, *layer.widths, stimulus=stimulus).energy_fj
-                for stimulus in (layer.name, uniform(layer))
-            )
-            cells += f"{own:>10.0f} ({own / other:.2f})"
-        lines.append(f"{layer.name:24}{layer.bits:>5}{cells}")
-    lines.append("fJ per MAC at the nominal supply; in brackets, times that of uniform codes")
-    return "\n".join(lines)
+
+    def fj(layer: Layer, scheme: str, stimulus: str) -> float:
+        return table.row(scheme, *layer.widths, stimulus=stimulus).energy_fj
+
+    rows = (
+        (x.name, x.bits, scheme, fj(x, scheme, x.name), fj(x, scheme, uniform(x)))
+        for x in layers
+        for scheme in schemes
+    )
+    return layer_text(rows, NOTE)
 
 
 def _arguments() -> argparse.Namespace:

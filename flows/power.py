@@ -25,11 +25,12 @@ from numpy.typing import NDArray
 
 from flows import console
 from flows.cell_power import CellPower, Parts
+from flows.clocks import clock_nets, clock_slews
 from flows.console import FlowError
 from flows.library import Library
 from flows.netlist import CONSTANTS, Netlist
 from flows.saif import Activity, read_saif
-from flows.timing import Conditions, analyse, clock_nets, clock_slews
+from flows.timing import Conditions, analyse
 from hw.command import Parser
 
 Floats = NDArray[np.float64]

@@ -101,13 +101,6 @@ FIT_ERROR = 0.006  # worst relative error at a corner, by `python -m flows.suppl
 LAW = SupplyLaw()
 
 
-def lowest_supply(
-    path_ps: float, clock_ps: float, *, v_min: float = LOWEST_V, v_nominal: float = NOMINAL_V
-) -> float:
-    """`SupplyLaw.lowest_supply` of the committed law."""
-    return LAW.lowest_supply(path_ps, clock_ps, v_min=v_min, v_nominal=v_nominal)
-
-
 def chain_delay_ps(library: Library) -> float:
     """Mean delay of a stage in chains of one cell each, fan-out of four, rise and fall.
 

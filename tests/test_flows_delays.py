@@ -4,11 +4,10 @@ import pytest
 
 from flows.circuit import Circuit
 from flows.console import FlowError
-from flows.delays import Delays, GateDelay
+from flows.delays import Delays, GateDelay, instance_delays
 from flows.library import Library
 from flows.netlist import Netlist
 from flows.synth import synthesize
-from flows.timing import instance_delays
 
 
 @pytest.mark.parametrize(

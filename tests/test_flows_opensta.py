@@ -20,13 +20,14 @@ from test_flows_library import full_library
 from test_flows_synth import MAC
 
 from flows.activity import Simulator
+from flows.clocks import clock_nets
 from flows.netlist import Instance, Netlist
 from flows.netlist_write import to_verilog
 from flows.power import PowerModel
 from flows.saif import Activity
 from flows.stimulus import mac_inputs, rounds
 from flows.synth import synthesize
-from flows.timing import analyse, clock_nets
+from flows.timing import analyse
 from hw.rtl.spec import MacSpec
 from hw.rtl.verilog import write
 

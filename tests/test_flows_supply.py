@@ -6,7 +6,7 @@ import pytest
 from test_flows_library import full_library
 
 from flows.console import FlowError
-from flows.supply import FIT_ERROR, LAW, SupplyLaw, fit_corners, lowest_supply
+from flows.supply import FIT_ERROR, LAW, SupplyLaw, fit_corners
 
 
 def test_law_by_hand():
@@ -21,15 +21,15 @@ def test_law_by_hand():
     [(1.0, 1.0), (LAW.delay_ratio(0.9, 1.0), 0.9), (LAW.delay_ratio(0.8, 1.0), 0.8), (9.0, 0.8)],
 )
 def test_lowest_supply_uses_up_the_slack(slack, expected):
-    assert lowest_supply(1000.0, 1000.0 * slack) == pytest.approx(expected, abs=1e-4)
+    assert LAW.lowest_supply(1000.0, 1000.0 * slack) == pytest.approx(expected, abs=1e-4)
 
 
 def test_path_fits_at_the_supply_that_is_found():
     """Rounded to the nearest uV, the supply was too low for every second path."""
     for slack in range(1001, 1400):
-        supply = lowest_supply(1000.0, float(slack))
+        supply = LAW.lowest_supply(1000.0, float(slack))
         assert 1000.0 * LAW.delay_ratio(supply, 1.0) <= slack
-    supply = lowest_supply(1000.0, 1123.0)
+    supply = LAW.lowest_supply(1000.0, 1123.0)
     assert 1000.0 * LAW.delay_ratio(supply, 1.0) <= 1123.0
     assert 1000.0 * LAW.delay_ratio(supply - 1e-4, 1.0) > 1123.0
 
@@ -44,7 +44,7 @@ def test_path_fits_at_the_supply_that_is_found():
 )
 def test_bad_questions_are_refused(arguments, says):
     with pytest.raises(FlowError, match=says):
-        lowest_supply(**arguments)
+        LAW.lowest_supply(**arguments)
 
 
 @pytest.mark.parametrize("vt_v", [0.35, 0.45, 0.55])

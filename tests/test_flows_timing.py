@@ -13,11 +13,13 @@ from test_flows_netlist import load, module
 from test_flows_synth import MAC
 
 from flows import case
+from flows.clocks import clock_nets
 from flows.console import FlowError
+from flows.delays import instance_delays
 from flows.library import Library
 from flows.netlist import Netlist
 from flows.synth import synthesize
-from flows.timing import Conditions, analyse, clock_nets, instance_delays
+from flows.timing import Conditions, analyse
 
 LIBRARY = Library.load()
 PORTS = {p: ("input", [bit]) for p, bit in (("a", 2), ("b", 3), ("clk", 4))} | {
