@@ -12,7 +12,7 @@ import errno
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
 
@@ -75,6 +75,29 @@ def os_sentence(error: OSError) -> str:
     remedy = REMEDIES.get(error.errno or 0)
     text = f"{error.filename or 'a file'}: {error.strerror or error}"
     return f"{text}; {remedy}." if remedy else f"{text}."
+
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+def guarded(body: Callable[[], int]) -> int:
+    """The exit status of `body`; bad input and Ctrl-C become one line on standard error.
+
+    >>> guarded(lambda: 0)
+    0
+    """
+    try:
+        return body()
+    except OSError as error:
+        print(f"error: {os_sentence(error)}", file=sys.stderr)
+        return 2
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted.", file=sys.stderr)
+        return INTERRUPTED
 
 
 @contextlib.contextmanager

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hw.rtl.spec import MacSpec
-from hw.tb.coverage_grid import Grid, Summary, table
-from hw.tb.harness import Outcome
+from hw.tb.coverage import Cross, Summary, table
+from hw.tb.designs import Outcome
 from hw.tb.mac_coverage import MacCoverage
 from hw.tb.sequences import ACTION_CYCLE, RUN_LENGTH, all_modes, code_sets, sequences
 
@@ -93,12 +93,22 @@ def test_corners_by_name(bits, signed, corners):
     assert code_sets(mode)[1].corners() == corners
 
 
-def test_grid_excludes_and_counts():
-    grid = Grid("g", {"x": ["a", "b"], "y": ["c", "d"]})
-    grid.exclude(0, slice(None))
-    grid.sample([1, 1], [0, 0])
-    assert grid.summary() == Summary(name="g", bins=2, hit=1, missing=("x b, y d",))
-    assert "1/2" in table({"mac": [grid.summary()]})
-    assert grid.summary().sentence("mac") == (
+def test_a_cross_excludes_and_counts():
+    cross = Cross("g", {"x": ["a", "b"], "y": ["c", "d"]})
+    cross.exclude(0, slice(None))
+    cross.sample([1, 1], [0, 0])
+    assert cross.summary() == Summary(name="g", bins=2, hit=1, missing=("x b, y d",))
+    assert "1/2" in table({"mac": [cross.summary()]})
+    assert cross.summary().sentence("mac") == (
         "mac: coverage of g is 1 of 2 bins; missing (x b, y d)."
     )
+    cross.see("b", "d")
+    assert cross.summary().full
+
+
+@pytest.mark.parametrize("names", [("a",), ("a", "c", "c"), ("c", "c"), ("b", "a")])
+def test_a_combination_that_a_cross_does_not_have_is_refused(names):
+    cross = Cross("g", {"x": ["a", "b"], "y": ["c", "d"]})
+    with pytest.raises(ValueError, match="g has no combination"):
+        cross.see(*names)
+    assert not cross.hit.any()

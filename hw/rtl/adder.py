@@ -124,6 +124,15 @@ def _extended(product: Value, width: int) -> Value:
     return Cat(product, product[-1].replicate(width - len(product)))
 
 
+def add(
+    m: Module, spec: MacSpec, x: Value, y: Value, lanes: Signal, en: Value | None = None
+) -> Value:
+    """Registers of the sum of `x` and `y` in lanes, as `sum_registers` has them."""
+    m.submodules.adder = adder = LaneAdder(spec)
+    m.d.comb += [adder.x.eq(x), adder.y.eq(y), adder.lanes.eq(lanes)]
+    return sum_registers(m, adder, lanes, en)
+
+
 def sum_registers(m: Module, adder: LaneAdder, lanes: Signal, en: Value | None = None) -> Value:
     """Registers of the adder's sum, taken at every edge or where `en`, as one word.
 

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.rtl.adder import LaneAdder, at_least, equals, sum_registers
+from hw.rtl.adder import add, at_least, equals
 from hw.rtl.booth import create_multiplier
 from hw.rtl.spec import MacSpec
 
@@ -128,10 +128,5 @@ class Mac(wiring.Component):
 
     def _accumulate(self, m: Module, product: Signal, clear: Value, lanes: Signal) -> None:
         """The sum so far, or zero at a `clear`, plus the product."""
-        m.submodules.adder = adder = LaneAdder(self.spec)
-        m.d.comb += [
-            self.acc.eq(sum_registers(m, adder, lanes)),
-            adder.x.eq(Mux(clear, 0, self.acc)),
-            adder.y.eq(product),
-            adder.lanes.eq(lanes),
-        ]
+        before = Mux(clear, 0, self.acc)
+        m.d.comb += self.acc.eq(add(m, self.spec, before, product, lanes))

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.rtl.adder import LaneAdder, sum_registers
+from hw.rtl.adder import add
 from hw.rtl.booth import create_multiplier
 from hw.rtl.spec import MacSpec
 
@@ -107,6 +107,4 @@ class ProcessingElement(wiring.Component):
 
     def _add(self, m: Module, product: Signal, lanes: Signal) -> None:
         """The product onto the sum from above."""
-        m.submodules.adder = adder = LaneAdder(self.spec)
-        m.d.comb += [adder.x.eq(self.sum_in), adder.y.eq(product), adder.lanes.eq(lanes)]
-        m.d.comb += self.sum_out.eq(sum_registers(m, adder, lanes, self.en))
+        m.d.comb += self.sum_out.eq(add(m, self.spec, self.sum_in, product, lanes, self.en))

@@ -29,7 +29,7 @@ from amaranth.hdl import (
 )
 from amaranth.lib import wiring
 
-from hw.command import Parser, os_sentence, print_json
+from hw.command import Parser, guarded, print_json
 from hw.rtl.mac import Mac
 from hw.rtl.pe import ProcessingElement, element_ports
 from hw.rtl.spec import ENCODINGS, SCHEMES, ArraySpec, MacSpec
@@ -176,8 +176,7 @@ def chosen_spec(args: argparse.Namespace) -> MacSpec | ArraySpec:
     return ArraySpec(**common, **array) if array else MacSpec(**common, **guard)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit status."""
+def _parser() -> Parser:
     parser = Parser("python -m hw.rtl.verilog", __doc__)
     parser.add_argument("--all", action="store_true", help="every MAC of the energy table")
     parser.add_argument("--arrays", action="store_true", help="an 8 x 8 array of every scheme")
@@ -199,21 +198,22 @@ def main(arguments: list[str] | None = None) -> int:
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=what)
     parser.add_argument("--out", type=Path, default=Path("build/rtl"), help="folder (build/rtl)")
     parser.add_json()
-    args = parser.parse_args(arguments)
-    try:
-        specs: list[MacSpec | ArraySpec] = default_specs() if args.all else []
-        specs += default_arrays() if args.arrays else []
-        written = []
-        for spec in specs or [chosen_spec(args)]:
-            written.append(str(write(spec, args.out)))
-            if not args.json:
-                print(written[-1])
-    except OSError as error:
-        print(f"error: {os_sentence(error)}", file=sys.stderr)
-        return 2
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    return guarded(lambda: _main(_parser().parse_args(arguments)))
+
+
+def _main(args: argparse.Namespace) -> int:
+    specs: list[MacSpec | ArraySpec] = default_specs() if args.all else []
+    specs += default_arrays() if args.arrays else []
+    written = []
+    for spec in specs or [chosen_spec(args)]:
+        written.append(str(write(spec, args.out)))
+        if not args.json:
+            print(written[-1])
     if args.json:
         print_json({"files": written})
     return 0

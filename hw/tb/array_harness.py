@@ -10,22 +10,30 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hw.command import Parser, aside, os_sentence, print_json
+from hw.command import aside, print_json
 from hw.rtl.spec import ArraySpec
 from hw.rtl.verilog import write
-from hw.tb import simulator
+from hw.tb import coverage, simulator
 from hw.tb.array_wrapper import array_bench
-from hw.tb.coverage import Cross
-from hw.tb.harness import JOBS, netlist, waiting
-from hw.tb.products import crosses
+from hw.tb.coverage import Summary
+from hw.tb.designs import (
+    JOBS,
+    Design,
+    Outcome,
+    add_netlists,
+    bench_command,
+    bench_parser,
+    netlist,
+    status_of,
+    waiting,
+)
 from hw.tb.streams import Files
 
 MODULE = "hw.tb.systolic_array_tb"
@@ -44,29 +52,18 @@ def default_arrays() -> list[ArraySpec]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Array:
-    """An array to test: its spec and the Verilog that claims to be it."""
+class ArrayOutcome(Outcome):
+    """What testing an array gave."""
 
-    spec: ArraySpec
-    sources: tuple[Path, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArrayOutcome:
-    """What testing an array gave; `error` is empty where every sum was right."""
-
-    name: str
     products: int = 0
     tiles: int = 0
     macs: int = 0
     cycles: int = 0
     exact: int = 0
     simulation_s: float = 0.0
-    coverage: dict[str, list[list[str | int]]] = field(default_factory=dict)
-    error: str = ""
 
 
-def find_arrays(folder: Path, netlists: Path | None = None) -> list[Array]:
+def find_arrays(folder: Path, netlists: Path | None = None) -> list[Design[ArraySpec]]:
     """The arrays whose specs stand in `folder`; with `netlists` the circuits are taken there."""
     found = []
     for path in sorted(folder.glob("*.array.json")):
@@ -76,7 +73,7 @@ def find_arrays(folder: Path, netlists: Path | None = None) -> list[Array]:
             raise ValueError(f"{path} is not the spec of an array ({error}).") from None
         verilog = (folder / f"{spec.name}.v",)
         sources = netlist(netlists, spec.name) if netlists else verilog
-        found.append(Array(spec=spec, sources=sources))
+        found.append(Design(spec=spec, sources=sources))
     if not found:
         raise ValueError(
             f"{folder} holds no array; write one with python -m hw.rtl.verilog --rows 2 "
@@ -87,15 +84,20 @@ def find_arrays(folder: Path, netlists: Path | None = None) -> list[Array]:
     return found
 
 
-def simulate(place: Path, index: int, array: Array, seed: int, waves: bool) -> ArrayOutcome:
+def simulate(
+    place: Path, index: int, array: Design[ArraySpec], seed: int, waves: bool
+) -> ArrayOutcome:
     """Simulate array number `index` of the build in `place`."""
     name = array.spec.name
     task = {"spec": asdict(array.spec), "design": index, "seed": seed}
     told = simulator.simulate(place, Files(place / name), task, MODULE, waves)
-    return ArrayOutcome(name=name, **told)
+    crosses = tuple(Summary(**summary) for summary in told.pop("coverage", ()))
+    return ArrayOutcome(name=name, coverage=crosses, **told)
 
 
-def run(arrays: Sequence[Array], build: Path, seed: int, waves: bool = False) -> list[ArrayOutcome]:
+def run(
+    arrays: Sequence[Design[ArraySpec]], build: Path, seed: int, waves: bool = False
+) -> list[ArrayOutcome]:
     """Build and test the arrays, two at a time."""
     sources = list(dict.fromkeys(path for array in arrays for path in array.sources))
     with waiting(f"building a simulator of {len(arrays)} arrays"):
@@ -108,19 +110,9 @@ def run(arrays: Sequence[Array], build: Path, seed: int, waves: bool = False) ->
         for task in tasks:
             began = time.perf_counter()
             outcomes.append(task.result())
-            result = "FAILED" if outcomes[-1].error else "passed"
-            print(f"{outcomes[-1].name}: {result}, {time.perf_counter() - began:.1f} s", flush=True)
+            seconds = time.perf_counter() - began
+            print(f"{outcomes[-1].name}: {outcomes[-1].verdict}, {seconds:.1f} s", flush=True)
     return outcomes
-
-
-def coverage(arrays: Sequence[Array], outcomes: Sequence[ArrayOutcome]) -> list[Cross]:
-    """The crosses of all arrays with what was seen."""
-    found = []
-    for array, outcome in zip(arrays, outcomes, strict=True):
-        for cross in crosses(array.spec):
-            cross.add(outcome.coverage.get(cross.name, []))
-            found.append(cross)
-    return found
 
 
 def table(outcomes: Sequence[ArrayOutcome]) -> str:
@@ -131,25 +123,19 @@ def table(outcomes: Sequence[ArrayOutcome]) -> str:
     ]
     for o in outcomes:
         seconds = o.simulation_s or float("inf")
-        result = "FAILED" if o.error else "passed"
         lines.append(
             f"{o.name:<28}{o.products:>9}{o.tiles:>7}{o.cycles:>8}{o.exact:>7}{o.macs:>9}"
-            f"{o.cycles / seconds:>10.0f}{o.macs / seconds:>10.0f}  {result}"
+            f"{o.cycles / seconds:>10.0f}{o.macs / seconds:>10.0f}  {o.verdict}"
         )
-    return "\n".join(lines)
+    summaries = {o.name: o.coverage for o in outcomes if o.coverage}
+    return "\n".join([*lines, coverage.table(summaries)] if summaries else lines)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Options of the command."""
-    parser = Parser("python -m hw.tb.array_harness", __doc__)
+    parser = bench_parser("python -m hw.tb.array_harness", __doc__, "the random products")
     parser.add_argument("--arrays", type=Path, help="folder of arrays (default: written anew)")
-    parser.add_argument(
-        "--netlists", type=Path, metavar="DIR", help="test the netlists that flows.synth wrote here"
-    )
-    parser.add_argument("--build", type=Path, default=Path("build/sim"), help="builds (build/sim)")
-    parser.add_argument("--seed", type=int, default=1, help="of the random products (1)")
-    parser.add_argument("--waves", action="store_true", help="keep a dump of every array")
-    parser.add_json()
+    add_netlists(parser)
     args = parser.parse_args(arguments)
     if args.seed < 0:
         raise ValueError("--seed must be at least 0.")
@@ -167,45 +153,23 @@ def written(build: Path) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
-    try:
-        args = parse(arguments)
-        simulator.prepare()
-        arrays = find_arrays(args.arrays or written(args.build), args.netlists)
-        with simulator.locked(args.build), aside(as_json=args.json):
-            outcomes = run(arrays, args.build, args.seed, args.waves)
-    except OSError as error:
-        print(f"error: {os_sentence(error)}", file=sys.stderr)
-        return 2
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted.", file=sys.stderr)
-        os._exit(130)  # without waiting for the simulators, which the same key has ended
+    return bench_command(lambda: _main(parse(arguments)))
+
+
+def _main(args: argparse.Namespace) -> int:
+    simulator.prepare()
+    arrays = find_arrays(args.arrays or written(args.build), args.netlists)
     kind = "netlists" if args.netlists else "RTL"
     with aside(as_json=args.json):
+        with simulator.locked(args.build):
+            outcomes = run(arrays, args.build, args.seed, args.waves)
         print(table(outcomes))
         print(f"{kind}, seed {args.seed}")
-        status = report(coverage(arrays, outcomes), outcomes)
+    status = status_of(outcomes)
     if args.json:
         rows = [asdict(outcome) for outcome in outcomes]
         print_json({"circuits": kind, "seed": args.seed, "passed": not status, "arrays": rows})
     return status
-
-
-def report(found: Sequence[Cross], outcomes: Sequence[ArrayOutcome]) -> int:
-    """Print coverage and errors; returns the exit status."""
-    print("coverage, products in each class of modes x signedness x switch x stall pattern:")
-    for cross in found:
-        print(f"  {cross.line()}")
-    for outcome in outcomes:
-        if outcome.error:
-            print(f"error: {outcome.error}", file=sys.stderr)
-    empty = [(cross.name, bins) for cross in found for bins in cross.missing()]
-    if empty and not any(outcome.error for outcome in outcomes):
-        name, bins = empty[0]
-        print(f"error: {len(empty)} bins are empty, {name}: {', '.join(bins)}.", file=sys.stderr)
-    return 1 if empty or any(outcome.error for outcome in outcomes) else 0
 
 
 if __name__ == "__main__":

@@ -2,53 +2,96 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import product
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+NAMED = 5  # missing bins that a summary names
 
 
-@dataclass
 class Cross:
-    """Counts how often each combination of its axes' bins was seen.
+    """Which combinations of the points' bins have been hit; all that can occur are required.
 
-    `axes` maps an axis' name to its bins; `impossible` are combinations that cannot be seen.
+    Bins are sampled by their numbers, arrays of them at once where a cross has a million, or by
+    their names.
+
+    >>> stalls = Cross("stalls", {"stream": ["weights", "sums"], "pattern": ["none", "random"]})
+    >>> stalls.sample(0, [0, 1])
+    >>> stalls.see("sums", "random")
+    >>> stalls.summary()
+    Summary(name='stalls', bins=4, hit=3, missing=('stream sums, pattern none',))
     """
 
+    def __init__(self, name: str, points: Mapping[str, Sequence[Any]]):
+        self.name, self.points = name, {point: list(bins) for point, bins in points.items()}
+        shape = tuple(len(bins) for bins in self.points.values())
+        self.hit = np.zeros(shape, dtype=bool)
+        self.required = np.ones(shape, dtype=bool)
+
+    def sample(self, *bins: int | slice | Sequence[int] | NDArray[np.integer]) -> None:
+        """Hit bins by their number in every point; arrays are broadcast against each other."""
+        self.hit[bins] = True
+
+    def see(self, *names: Any) -> None:
+        """Hit one combination; ValueError for one that the cross does not have."""
+        try:
+            pairs = zip(self.points.values(), names, strict=True)
+            self.sample(*(bins.index(name) for bins, name in pairs))
+        except ValueError:
+            raise ValueError(f"{self.name} has no combination {names}.") from None
+
+    def exclude(self, *bins: int | slice | Sequence[int] | NDArray[np.integer]) -> None:
+        """Require the combinations of these bins no longer: they cannot occur."""
+        self.required[bins] = False
+
+    def name_of(self, numbers: Sequence[int]) -> str:
+        """A combination in words."""
+        pairs = zip(self.points.items(), numbers, strict=True)
+        return ", ".join(f"{point} {bins[number]}" for (point, bins), number in pairs)
+
+    def summary(self) -> Summary:
+        """Numbers of bins required and hit, and the first missing ones by name."""
+        missing = np.argwhere(self.required & ~self.hit)
+        bins = int(self.required.sum())
+        named = tuple(self.name_of(numbers) for numbers in missing[:NAMED].tolist())
+        return Summary(name=self.name, bins=bins, hit=bins - len(missing), missing=named)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a cross came to; `missing` names the first bins that were not hit."""
+
     name: str
-    axes: Mapping[str, Sequence[str]]
-    impossible: frozenset[tuple[str, ...]] = frozenset()
-    seen: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    bins: int
+    hit: int
+    missing: tuple[str, ...] = ()
 
-    def bins(self) -> list[tuple[str, ...]]:
-        """Every combination that must be seen."""
-        return [bins for bins in product(*self.axes.values()) if bins not in self.impossible]
+    @property
+    def full(self) -> bool:
+        """Whether every required bin was hit."""
+        return self.hit == self.bins
 
-    def sample(self, *bins: str, count: int = 1) -> None:
-        """Count a combination; raises ValueError for one that the cross does not have."""
-        if len(bins) != len(self.axes) or bins in self.impossible:
-            raise ValueError(f"{self.name} has no combination {bins}.")
-        for bin_, (axis, known) in zip(bins, self.axes.items(), strict=True):
-            if bin_ not in known:
-                raise ValueError(f"{self.name}: {axis} has no bin {bin_!r}, only {list(known)}.")
-        self.seen[bins] += count
+    def sentence(self, design: str) -> str:
+        """What is missing."""
+        more = self.bins - self.hit - len(self.missing)
+        rest = f" and {more} more" if more else ""
+        return (
+            f"{design}: coverage of {self.name} is {self.hit} of {self.bins} bins; missing "
+            f"({'), ('.join(self.missing)}){rest}."
+        )
 
-    def missing(self) -> list[tuple[str, ...]]:
-        """The combinations not yet seen."""
-        return [bins for bins in self.bins() if not self.seen[bins]]
 
-    def counts(self) -> list[list[str | int]]:
-        """What was seen, for a JSON file: bins and their count."""
-        return [[*bins, count] for bins, count in self.seen.items()]
-
-    def add(self, counts: Iterable[Sequence[str | int]]) -> None:
-        """Take in what `counts` gave."""
-        for *bins, count in counts:
-            self.sample(*map(str, bins), count=int(count))
-
-    def line(self) -> str:
-        """One line: the axes' sizes, the bins seen and the least full one."""
-        bins = self.bins()
-        axes = " x ".join(f"{len(known)} {axis}" for axis, known in self.axes.items())
-        full, least = len(bins) - len(self.missing()), min(self.seen[b] for b in bins)
-        return f"{self.name}: {axes}: {full} of {len(bins)} seen, each at least {least} times"
+def table(summaries: Mapping[str, Sequence[Summary]]) -> str:
+    """Bins hit of bins required, by design and cross, as aligned text."""
+    names = list(dict.fromkeys(s.name for group in summaries.values() for s in group))
+    width = max(26, *(len(design) + 2 for design in summaries))
+    lines = [f"{'coverage, bins hit of all':<{width}}" + "".join(f"{name:>22}" for name in names)]
+    for design, group in summaries.items():
+        cells = {s.name: f"{s.hit}/{s.bins}" if s.bins else "-" for s in group}
+        lines.append(
+            f"{design:<{width}}" + "".join(f"{cells.get(name, '-'):>22}" for name in names)
+        )
+    return "\n".join(lines)

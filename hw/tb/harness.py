@@ -9,63 +9,54 @@ missing tool.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
-from hw.command import Parser, aside, os_sentence, print_json
+from hw.command import aside, print_json
 from hw.plan import Plan
 from hw.rtl.spec import SCHEMES, MacSpec
 from hw.rtl.verilog import default_specs, read_spec, write
-from hw.tb import coverage_grid, forecast, simulator
-from hw.tb.coverage_grid import Summary
+from hw.tb import coverage, forecast, simulator
+from hw.tb.coverage import Summary
+from hw.tb.designs import (
+    JOBS,
+    Design,
+    Outcome,
+    add_netlists,
+    bench_command,
+    bench_parser,
+    netlist,
+    status_of,
+    waiting,
+)
 from hw.tb.drivers import Files
 from hw.tb.wrapper import bench
 
-JOBS = 2
-
+__all__ = ["Design", "Outcome", "find_designs", "main", "netlist", "run", "run_mutants"]
+"""What `flows` may use, which imports no other bench."""
 
 MAC_BENCH = "hw.tb.mac_tb"
 MUTANTS_BENCH = "hw.tb.mutation_tb"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Design:
-    """A MAC to test: its spec and the Verilog that claims to be it."""
+class MacOutcome(Outcome):
+    """What testing a MAC gave."""
 
-    spec: MacSpec
-    sources: tuple[Path, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What testing a design gave; `error` is empty where every result was right."""
-
-    name: str
     modes: int = 0
     vectors: int = 0
     vectors_per_s: float = 0.0
     seconds: float = 0.0
-    coverage: tuple[Summary, ...] = ()
-    error: str = ""
-
-    @property
-    def errors(self) -> list[str]:
-        """A sentence for the wrong result, or for every cross that is not full."""
-        if self.error:
-            return [self.error]
-        return [summary.sentence(self.name) for summary in self.coverage if not summary.full]
 
 
-def find_designs(rtl: Path, schemes: Sequence[str], netlists: Path | None = None) -> list[Design]:
+def find_designs(
+    rtl: Path, schemes: Sequence[str], netlists: Path | None = None
+) -> list[Design[MacSpec]]:
     """The designs of `schemes` in `rtl`; the default MACs are written there if it is missing.
 
     With `netlists` their specs are taken from `rtl` and the circuits from there. Raises ValueError
@@ -88,26 +79,10 @@ def find_designs(rtl: Path, schemes: Sequence[str], netlists: Path | None = None
     return sorted(designs, key=lambda d: (SCHEMES.index(d.spec.scheme), d.spec.w_width))
 
 
-def netlist(folder: Path, name: str) -> tuple[Path, Path]:
-    """The netlist of a design and its cells' models; ValueError where one is missing."""
-    try:
-        report = json.loads((folder / f"{name}.synth.json").read_text(encoding="utf-8"))
-        files = folder / f"{name}.netlist.v", folder / f"{report['library']}.cells.v"
-    except (OSError, ValueError, KeyError, TypeError):
-        files = (folder / f"{name}.synth.json",)
-    missing = [file for file in files if not file.exists()]
-    if missing or len(files) < 2:
-        raise ValueError(
-            f"{missing[0] if missing else files[0]} is missing or no report of a synthesis; make "
-            f"the netlists with python -m flows.synth --rtl build/rtl --out {folder}."
-        )
-    return files
-
-
 def simulate(
     place: Path,
     index: int,
-    design: Design,
+    design: Design[MacSpec],
     *,
     vectors: int,
     seed: int,
@@ -125,7 +100,7 @@ def simulate(
     return simulator.simulate(place, files, told, module, waves)
 
 
-def check(place: Path, index: int, design: Design, **options: Any) -> Outcome:
+def check(place: Path, index: int, design: Design[MacSpec], **options: Any) -> MacOutcome:
     """Run a design's bench; `options` are those of `simulate`."""
     began = time.perf_counter()
     told = simulate(place, index, design, **options)
@@ -133,14 +108,14 @@ def check(place: Path, index: int, design: Design, **options: Any) -> Outcome:
     simulation_s = told.pop("simulation_s", None)
     rate = told["vectors"] / simulation_s if simulation_s else 0.0
     summaries = tuple(Summary(**summary) for summary in told.pop("coverage", ()))
-    return Outcome(
+    return MacOutcome(
         name=design.spec.name, vectors_per_s=rate, seconds=seconds, coverage=summaries, **told
     )
 
 
 def run(
-    designs: Sequence[Design], build: Path, *, vectors: int, seed: int, waves: bool = False
-) -> list[Outcome]:
+    designs: Sequence[Design[MacSpec]], build: Path, *, vectors: int, seed: int, waves: bool = False
+) -> list[MacOutcome]:
     """Build and test the designs, two at a time; prints a line as each ends."""
     with simulator.locked(build), ThreadPoolExecutor(JOBS) as pool:
         place = build_simulator(designs, build, waves)
@@ -152,13 +127,13 @@ def run(
         for task in as_completed(tasks):
             outcome = task.result()
             outcomes[outcome.name] = outcome
-            print(f"{outcome.name}: {'FAILED' if outcome.errors else 'passed'}, "
-                  f"{outcome.vectors} vectors, {outcome.seconds:.1f} s", flush=True)  # fmt: skip
+            print(f"{outcome.name}: {outcome.verdict}, {outcome.vectors} vectors, "
+                  f"{outcome.seconds:.1f} s", flush=True)  # fmt: skip
     return [outcomes[design.spec.name] for design in designs]
 
 
 def run_mutants(
-    design: Design, mutants: Sequence[int], build: Path, *, vectors: int, seed: int
+    design: Design[MacSpec], mutants: Sequence[int], build: Path, *, vectors: int, seed: int
 ) -> dict[int, str]:
     """Run hw.tb.mutation_tb on the mutants that `design` holds, by its port `mutant`.
 
@@ -185,7 +160,7 @@ def run_mutants(
 
 
 def build_simulator(
-    designs: Sequence[Design], build: Path, waves: bool = False, mutant_bits: int = 0
+    designs: Sequence[Design[MacSpec]], build: Path, waves: bool = False, mutant_bits: int = 0
 ) -> Path:
     """One simulator of all the designs; returns its folder."""
     top = bench([design.spec for design in designs], waves, mutant_bits)
@@ -194,58 +169,33 @@ def build_simulator(
         return simulator.build(top, sources, build, waves)
 
 
-@contextmanager
-def waiting(title: str) -> Iterator[None]:
-    """Print the title and, every ten seconds until the block ends, how long it has been."""
-    ended, began = Event(), time.monotonic()
-
-    def tick() -> None:
-        while not ended.wait(10):
-            print(f"{title}: {time.monotonic() - began:.0f} s", flush=True)
-
-    print(title, flush=True)
-    ticker = Thread(target=tick, daemon=True)
-    ticker.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        ticker.join()
-
-
-def table(outcomes: Sequence[Outcome], seconds: float) -> str:
+def table(outcomes: Sequence[MacOutcome], seconds: float) -> str:
     """Outcomes as aligned text.
 
     Vectors a second are those of the simulator's processor time; in the last line, of everything.
     """
     lines = [f"{'design':<26}{'modes':>6}{'vectors':>10}{'vectors/s':>11}  result"]
     for o in outcomes:
-        result = "FAILED" if o.errors else "passed"
-        lines.append(f"{o.name:<26}{o.modes:>6}{o.vectors:>10}{o.vectors_per_s:>11.0f}  {result}")
+        rate = f"{o.vectors_per_s:>11.0f}"
+        lines.append(f"{o.name:<26}{o.modes:>6}{o.vectors:>10}{rate}  {o.verdict}")
     modes, vectors = sum(o.modes for o in outcomes), sum(o.vectors for o in outcomes)
     lines.append(f"{'all':<26}{modes:>6}{vectors:>10}{vectors / seconds:>11.0f}")
     summaries = {o.name: o.coverage for o in outcomes if o.coverage}
-    return "\n".join([*lines, coverage_grid.table(summaries)] if summaries else lines)
+    return "\n".join([*lines, coverage.table(summaries)] if summaries else lines)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Options of the command."""
-    parser = Parser("python -m hw.tb.harness", __doc__)
+    parser = bench_parser("python -m hw.tb.harness", __doc__, "the random operands")
     parser.add_argument("--rtl", type=Path, default=Path("build/rtl"), help="Verilog (build/rtl)")
-    parser.add_argument(
-        "--netlists", type=Path, metavar="DIR", help="test the netlists that flows.synth wrote here"
-    )
-    parser.add_argument("--build", type=Path, default=Path("build/sim"), help="builds (build/sim)")
+    add_netlists(parser)
     parser.add_argument("--schemes", nargs="+", default=list(SCHEMES), help=", ".join(SCHEMES))
     parser.add_argument(
         "--vectors", type=int, default=100_000,
         help="random pairs in a mode of equal bits that is too wide for all pairs, and a hundred "
         "times fewer in any other (100000)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=1, help="of the random operands (1)")
-    parser.add_argument("--waves", action="store_true", help="keep a dump.vcd of every design")
     parser.add_plan()
-    parser.add_json()
     args = parser.parse_args(arguments)
     if unknown := [s for s in args.schemes if s not in SCHEMES]:
         raise ValueError(f"unknown scheme {unknown[0]!r}; choose from {', '.join(SCHEMES)}.")
@@ -265,27 +215,20 @@ def planned(args: argparse.Namespace) -> Plan:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
+    return bench_command(lambda: _main(parse(arguments)))
+
+
+def _main(args: argparse.Namespace) -> int:
+    if args.plan:
+        planned(args).give(as_json=args.json)
+        return 0
     began = time.perf_counter()
-    try:
-        args = parse(arguments)
-        if args.plan:
-            planned(args).give(as_json=args.json)
-            return 0
-        simulator.prepare()
-        with aside(as_json=args.json):
-            outcomes = run(
-                find_designs(args.rtl, args.schemes, args.netlists), args.build,
-                vectors=args.vectors, seed=args.seed, waves=args.waves,
-            )  # fmt: skip
-    except OSError as error:
-        print(f"error: {os_sentence(error)}", file=sys.stderr)
-        return 2
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted.", file=sys.stderr)
-        os._exit(130)  # without waiting for the simulators, which the same key has ended
+    simulator.prepare()
+    with aside(as_json=args.json):
+        outcomes = run(
+            find_designs(args.rtl, args.schemes, args.netlists), args.build,
+            vectors=args.vectors, seed=args.seed, waves=args.waves,
+        )  # fmt: skip
     seconds = time.perf_counter() - began
     kind = "netlists" if args.netlists else "RTL"
     if args.json:
@@ -294,10 +237,7 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         print(table(outcomes, seconds))
         print(f"{kind}, seed {args.seed}, {seconds:.0f} s in all")
-    errors = [error for outcome in outcomes for error in outcome.errors]
-    for error in errors:
-        print(f"error: {error}", file=sys.stderr)
-    return 1 if errors else 0
+    return status_of(outcomes)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw.rtl.spec import MacSpec, Mode
-from hw.tb.coverage_grid import Grid, Summary
+from hw.tb.coverage import Cross, Summary
 from hw.tb.sequences import (
     ACTIONS,
     CORNERS,
@@ -37,12 +37,12 @@ class MacCoverage:
         self.narrow_rows, narrow_names = _rows(narrow)
         bits = max((max(m.w_bits, m.a_bits) for m in narrow), default=0)
         order = range(max(1 << bits, 3)) if narrow else ()  # one bit has the codes -1 and 1
-        self.corners = Grid(
+        self.corners = Cross(
             "corners",
             {"mode": names, "w": CORNERS, "a": CORNERS, "after": ACTIONS, "action": ACTIONS},
         )
-        self.lengths = Grid("accumulations", {"mode": list(map(mode_name, modes)), "of": LENGTHS})
-        self.pairs = Grid(
+        self.lengths = Cross("accumulations", {"mode": list(map(mode_name, modes)), "of": LENGTHS})
+        self.pairs = Cross(
             "pairs", {"mode": narrow_names, "w code from the least": order, "a code": order}
         )
         for mode in modes:

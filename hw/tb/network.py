@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from hw.command import Parser, aside, os_sentence, print_json
+from hw.command import aside, print_json
 from hw.rtl.layers import Layer, read_layers
 from hw.rtl.npz import read_npz
 from hw.rtl.spec import SCHEMES, ArraySpec
@@ -31,7 +31,7 @@ from hw.rtl.verilog import write
 from hw.tb import simulator
 from hw.tb.array_wrapper import array_bench
 from hw.tb.blocks import LAST, blocks
-from hw.tb.harness import waiting
+from hw.tb.designs import bench_command, bench_parser, waiting
 from hw.tb.head import Head, read_head
 from hw.tb.streams import Files
 from hw.tb.vgg19 import VGG19, vgg19_layers
@@ -148,7 +148,7 @@ def text(layers: list[Layer], spec: ArraySpec, outcome: NetworkOutcome) -> str:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Options of the command."""
-    parser = Parser("python -m hw.tb.network", __doc__)
+    parser = bench_parser("python -m hw.tb.network", __doc__, "the sample and idle bits")
     parser.add_argument(
         "layers", help=f"folder of layer operands (quanos export), {DIGITS} or {VGG19}"
     )
@@ -164,10 +164,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     cores = len(os.sched_getaffinity(0))
     parser.add_argument("--jobs", type=int, default=cores, help=f"simulators (cores: {cores})")
     parser.add_argument("--out", type=Path, help="file to write the outcome to, as JSON")
-    parser.add_argument("--build", type=Path, default=Path("build/sim"), help="builds (build/sim)")
-    parser.add_argument("--seed", type=int, default=1, help="of the sample and idle bits (1)")
-    parser.add_argument("--waves", action="store_true", help="keep a dump of the run")
-    parser.add_json()
     args = parser.parse_args(arguments)
     if args.seed < 0 or args.sample < 0:
         raise ValueError("--seed and --sample must be at least 0.")
@@ -178,33 +174,26 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
-    try:
-        args = parse(arguments)
-        spec = ArraySpec(
-            scheme=args.scheme, w_width=args.width, a_width=args.width, rows=args.rows,
-            columns=args.columns, k_max=args.k_max, depth=args.depth,
-        )  # fmt: skip
-        folder = place(args)
-        layers = read_layers(folder)
-        check(layers, spec)
-        work = blocks(layers, spec, args.sample, np.random.default_rng(args.seed))
-        head = read_head(folder, layers[-1])
-        simulator.prepare()
-        with simulator.locked(args.build), aside(as_json=args.json):
+    return bench_command(lambda: _main(parse(arguments)))
+
+
+def _main(args: argparse.Namespace) -> int:
+    spec = ArraySpec(
+        scheme=args.scheme, w_width=args.width, a_width=args.width, rows=args.rows,
+        columns=args.columns, k_max=args.k_max, depth=args.depth,
+    )  # fmt: skip
+    folder = place(args)
+    layers = read_layers(folder)
+    check(layers, spec)
+    work = blocks(layers, spec, args.sample, np.random.default_rng(args.seed))
+    head = read_head(folder, layers[-1])
+    simulator.prepare()
+    with aside(as_json=args.json):
+        with simulator.locked(args.build):
             outcome = run(
                 folder, head, spec, args.build, sample=args.sample, seed=args.seed,
                 jobs=min(args.jobs, len(work)), waves=args.waves,
             )  # fmt: skip
-    except OSError as error:
-        print(f"error: {os_sentence(error)}", file=sys.stderr)
-        return 2
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted.", file=sys.stderr)
-        os._exit(130)  # without waiting for the simulator, which the same key has ended
-    with aside(as_json=args.json):
         print(text(layers, spec, outcome))
         if not outcome.error:
             print(f"every sum equals the network's; seed {args.seed}")

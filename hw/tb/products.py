@@ -209,13 +209,13 @@ def without_stalls(spec: ArraySpec, count: int, seed: int) -> list[Product]:
 def crosses(spec: ArraySpec) -> list[Cross]:
     """What must be covered: for each stream, how products in each mode are entered and stall."""
     classes = mode_classes(spec)
-    axes = {
-        "modes": list(dict.fromkeys(kind for kind, _ in classes)),
-        "signedness": SIGNEDNESS,
-        "switches": switches(spec),
+    points = {
+        "mode": list(dict.fromkeys(kind for kind, _ in classes)),
+        "activations": SIGNEDNESS,
+        "entered by": switches(spec),
         "stalls": STALLS,
     }
-    return [Cross(f"{spec.name} {stream}", axes) for stream in STREAMS]
+    return [Cross(stream, points) for stream in STREAMS]
 
 
 def cover(spec: ArraySpec, products: Sequence[Product], found: Sequence[Cross]) -> None:
@@ -224,4 +224,4 @@ def cover(spec: ArraySpec, products: Sequence[Product], found: Sequence[Cross]) 
         if sent.switch:
             bins = mode_class(spec, sent.mode), SIGNEDNESS[sent.mode.a_signed], sent.switch
             for cross, stream in zip(found, STREAMS, strict=True):
-                cross.sample(*bins, sent.stalls[stream])
+                cross.see(*bins, sent.stalls[stream])

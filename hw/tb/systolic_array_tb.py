@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +168,7 @@ async def test_array(bench: Testbench, outcome: dict[str, Any]) -> None:
     macs = sum(math.prod(product.shape) for product in products)
     outcome |= {"products": len(products), "macs": macs, "cycles": run.cycles}
     outcome |= {"tiles": sum(len(p.tiles(spec)) for p in products), "simulation_s": run.seconds}
-    outcome["coverage"] = {cross.name: cross.counts() for cross in found}
+    outcome["coverage"] = [asdict(cross.summary()) for cross in found]
     outcome["exact"] = await count_cycles(bench, without_stalls(spec, 20, seed))
 
 
