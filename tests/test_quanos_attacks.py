@@ -19,9 +19,8 @@ from quanos.attacks import (
     perturb,
     pgd,
     predict,
-    random_noise,
 )
-from quanos.quantizer import quantizers
+from quanos.switches import quantizers
 
 
 class Linear(nn.Module):
@@ -127,7 +126,10 @@ def test_identity_lets_gradients_pass_where_the_range_clips() -> None:
         (lambda: fgsm(-0.1), "must not be negative"),
         (lambda: pgd(0.1, steps=0, step_size=0.1), "at least 1"),
         (lambda: pgd(0.1, restarts=0), "at least 1"),
-        (lambda: random_noise(torch.zeros(1, 1, 2, 2), 0.1, None), "needs a generator"),
+        (
+            lambda: perturb(Linear([0.0] * 64), *images(), pgd(0.1, random_start=True)),
+            "needs a generator",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(make, sentence) -> None:

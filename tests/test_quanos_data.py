@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from quanos.batches import random_flip, random_shift
 from quanos.data import (
     DEBIAN_FASHION_MNIST,
     IDX_FILES,
     load_dataset,
-    random_flip,
-    random_shift,
 )
 from quanos.data_formats import DataError, read_cifar, read_idx
 from quanos.download import download, fetch

@@ -7,18 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quanos.clips import find_optimal_clip, optimal_clip
 from quanos.config import Config
 from quanos.lsq import unit
 from quanos.quantizer import (
     ActivationQuantizer,
     WeightQuantizer,
-    at_rest,
-    find_optimal_clip,
-    identity_gradients,
-    optimal_clip,
-    unquantized,
 )
 from quanos.quantizer_kinds import QUANTIZERS, quantizer_pair
+from quanos.switches import at_rest, identity_gradients, unquantized
 
 WIDTHS = range(1, 17)
 

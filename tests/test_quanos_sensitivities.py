@@ -18,9 +18,9 @@ from quanos.lipschitz import (
     quantized_weight,
 )
 from quanos.measurement import KINDS, WITH_LOSSES
-from quanos.quantizer import unquantized
 from quanos.sensitivities import measure
 from quanos.spectral import spectral_norm
+from quanos.switches import unquantized
 
 
 def tiny() -> tuple[nn.Module, Tensor, Tensor]:

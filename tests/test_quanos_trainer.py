@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from quanos import checkpoint, trainer
+from quanos.batches import training_batches
 from quanos.board import FOLDER, Board
 from quanos.checkpoint import CheckpointError, load_network
 from quanos.config import Config
@@ -316,7 +317,7 @@ def test_half_a_line_of_metrics_is_dropped(tmp_path) -> None:
 def test_every_epoch_draws_anew_and_sees_every_image(data) -> None:
     plain = replace(CONFIG, shift=0)
     first, again, second = (
-        torch.cat([batch[0] for batch in trainer.training_batches(data.train, plain, epoch)])
+        torch.cat([batch[0] for batch in training_batches(data.train, plain, epoch)])
         for epoch in (0, 0, 1)
     )
     assert torch.equal(first, again)

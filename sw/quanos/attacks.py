@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from quanos.attack_task import EPS_SPACES, LOSSES, Task, ascend, radius_of
-from quanos.quantizer import at_rest, identity_gradients
+from quanos.switches import at_rest, identity_gradients
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,16 +193,6 @@ def _aimed(model: nn.Module, task: Task, attack: Attack) -> Task:
         logits = model(task.images).scatter(1, task.labels.unsqueeze(1), -torch.inf)
     place = task.restart % max(logits.shape[1] - 1, 1)
     return replace(task, target=logits.argsort(dim=1, descending=True, stable=True)[:, place])
-
-
-def random_noise(images: Tensor, epsilon: float, generator: torch.Generator | None) -> Tensor:
-    """Images (B, C, H, W) plus uniform noise from the ball of radius epsilon, kept in [0, 1].
-
-    Raises ValueError without a generator.
-    """
-    labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
-    radius = torch.full((1, 1, 1, 1), epsilon, device=images.device)
-    return Task(images, labels, radius, labels).noise(generator)
 
 
 def predict(model: nn.Module, images: Tensor) -> Tensor:

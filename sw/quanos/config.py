@@ -28,6 +28,25 @@ SWITCH = ("off", "on", "cuda")
 """Words of an option that may hold on CUDA alone."""
 
 
+AT_LEAST_ONE = (
+    *(
+        "epochs",
+        "rounds",
+        "round_epochs",
+        "batch_size",
+        "ans_images",
+        "adversarial_steps",
+        "watch_images",
+    ),
+    *("pgd_steps", "strong_steps", "strong_restarts", "attack_batch"),
+)
+NOT_NEGATIVE = (
+    *("mean_bits", "energy_mj", "threads", "lr", "weight_decay", "shift", "attack_images"),
+    *("validation_images", "stop_points", "stop_saving", "adversarial_epoch"),
+    *("adversarial_epsilon", "ans_epsilon"),
+)
+
+
 class ConfigError(ValueError):
     """A configuration that cannot be run; the message says what is allowed."""
 
@@ -132,10 +151,25 @@ class Config:
 
     def __post_init__(self) -> None:
         self._check_words()
+        self._check_numbers()
+        self._check_times()
+        if self.stops:
+            self._check_stops()
+        self._check_budget()
+
+    def _check_numbers(self) -> None:
         if not 0 <= self.seed <= LARGEST_SEED:
             raise ConfigError(f"seed must be from 0 to {LARGEST_SEED}, not {self.seed}.")
-        if self.epochs < 1:
-            raise ConfigError(f"epochs must be at least 1, not {self.epochs}.")
+        for name in AT_LEAST_ONE:
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        for name in NOT_NEGATIVE:
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be negative: {getattr(self, name)}.")
+        if not 1 <= self.k0 <= 32:
+            raise ConfigError(f"k0 must be a whole number of bits from 1 to 32, not {self.k0}.")
+
+    def _check_times(self) -> None:
         if not 1 <= self.sense_epoch <= self.epochs:
             raise ConfigError(
                 f"sense_epoch must be from 1 to epochs ({self.epochs}), not {self.sense_epoch}."
@@ -146,41 +180,8 @@ class Config:
                 f"rounds and round_epochs put the last round at epoch {last}, after the end of "
                 f"training at {self.epochs}; give more epochs or fewer rounds."
             )
-        for name in (
-            "rounds",
-            "round_epochs",
-            "batch_size",
-            "ans_images",
-            "adversarial_steps",
-            "watch_images",
-            "pgd_steps",
-            "strong_steps",
-            "strong_restarts",
-            "attack_batch",
-        ):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        for name in (
-            "mean_bits",
-            "energy_mj",
-            "threads",
-            "lr",
-            "weight_decay",
-            "shift",
-            "attack_images",
-            "validation_images",
-            "stop_points",
-            "stop_saving",
-            "adversarial_epoch",
-            "adversarial_epsilon",
-            "ans_epsilon",
-        ):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative: {getattr(self, name)}.")
-        if self.stops:
-            self._check_stops()
-        if not 1 <= self.k0 <= 32:
-            raise ConfigError(f"k0 must be a whole number of bits from 1 to 32, not {self.k0}.")
+
+    def _check_budget(self) -> None:
         if self.policy in WITH_LOSSES and not (self.mean_bits or self.energy_mj):
             raise ConfigError(f"policy {self.policy} needs a budget; give mean_bits or energy_mj.")
         if self.mean_bits and self.energy_mj:

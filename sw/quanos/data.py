@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from quanos.data_formats import DATASETS, Bytes, DataError, read_cifar, read_idx
 from quanos.image_folder import hold_out, read_folder
@@ -261,43 +260,3 @@ def _tensors(data_dir: Path | None) -> Dataset:
 LOADERS: dict[str, Callable[[Path | None], Dataset]] = dict(
     zip(DATASETS, (_digits, _fashion_mnist, _cifar10, _cifar100, _folder, _tensors), strict=True)
 )
-
-
-def random_shift(
-    images: Tensor,
-    pixels: int,
-    generator: torch.Generator,
-    total: int | None = None,
-    part: slice = slice(None),
-) -> Tensor:
-    """Each image (B, C, H, W) moved by up to `pixels` in either direction, zeros coming in.
-
-    This is the usual crop out of an image padded with `pixels` zeros on every side. Where the
-    images are a `part` of a batch of `total`, the draws are the whole batch's.
-    """
-    if pixels == 0:
-        return images
-    count, _, height, width = images.shape
-    padded = functional.pad(images, [pixels] * 4)
-    offsets = torch.randint(0, 2 * pixels + 1, (2, total or count, 1), generator=generator)
-    offsets = offsets[:, part].to(images.device)
-    rows = offsets[0] + torch.arange(height, device=images.device)  # (B, H)
-    columns = offsets[1] + torch.arange(width, device=images.device)  # (B, W)
-    image = torch.arange(count, device=images.device)[:, None, None]
-    # Advanced indices on both sides of the channel slice put the channels last.
-    picked = padded[image, :, rows[:, :, None], columns[:, None, :]]  # (B, H, W, C)
-    return picked.permute(0, 3, 1, 2).contiguous()
-
-
-def random_flip(
-    images: Tensor,
-    generator: torch.Generator,
-    total: int | None = None,
-    part: slice = slice(None),
-) -> Tensor:
-    """Each image (B, C, H, W) mirrored left to right with probability one half.
-
-    Where the images are a `part` of a batch of `total`, the draws are the whole batch's.
-    """
-    draws = torch.rand(total or len(images), 1, 1, 1, generator=generator)[part]
-    return torch.where(draws.to(images.device) < 0.5, images.flip(-1), images)

@@ -29,7 +29,8 @@ import torch
 from torch import Tensor, nn
 
 from flows.table import SCHEMES, EnergyTable
-from quanos.quantizer import MAX_BITS, check_bits, unquantized
+from quanos.quantizer import MAX_BITS, check_bits
+from quanos.switches import unquantized
 from quanos.tracing import Trace, tracing
 
 READINGS = ("paper", "measured")

@@ -18,7 +18,8 @@ from quanos.attacks import evaluating
 from quanos.budgets import MAX_BITS
 from quanos.layers import QuantLayer, quantized_layers
 from quanos.measurement import Measurement
-from quanos.quantizer import Quantizer, unquantized
+from quanos.quantizer import Quantizer
+from quanos.switches import unquantized
 
 
 def hessian_traces(

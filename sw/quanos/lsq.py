@@ -19,12 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from quanos.clips import optimal_clip
 from quanos.quantizer import (
     ActivationQuantizer,
     Quantizer,
     WeightQuantizer,
     apply,
-    optimal_clip,
     positive,
     wide,
 )

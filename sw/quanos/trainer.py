@@ -26,20 +26,22 @@ from flows.table import EnergyTable
 from quanos import checkpoint, parallel, stopping
 from quanos import state as states
 from quanos.assignment import assign_bits, own_layers, rounds, sense, standing
+from quanos.batches import steps_per_epoch, training_batches
 from quanos.board import Board
 from quanos.config import Config
-from quanos.data import Dataset, Split, random_flip, random_shift
+from quanos.data import Dataset
 from quanos.hardening import collapsed, hardened, remedy, watch
 from quanos.layers import get_bits, set_bits
 from quanos.parallel import Group
 from quanos.policies import mean
 from quanos.progress import Progress
-from quanos.quantizer import ActivationQuantizer, quantizers
+from quanos.quantizer import ActivationQuantizer
 from quanos.robustness import accuracy
 from quanos.run import append_metric, keep_metrics, sweep
-from quanos.schedule import derive_seed, learning_rate
+from quanos.schedule import learning_rate
 from quanos.slices import Paused, Slice
 from quanos.state import ASSIGNMENT_KEYS, EVALUATION_KEYS, State, device, fresh
+from quanos.switches import quantizers
 
 Forward = Callable[[Tensor], Tensor]
 SENSED = "sensed.safetensors"
@@ -357,35 +359,3 @@ def _standing(state: State, loss: Tensor, right: Tensor, seen: int, speed: float
         f"epoch {state.epoch + 1}: loss {loss.item() / seen:.3f}, accuracy "
         f"{100 * right.item() / seen:.1f} %, {speed:.0f} images/s"
     )
-
-
-def steps_per_epoch(split: Split, config: Config) -> int:
-    """Batches an epoch: all of nearly the same size, so that no small one upsets batch norm."""
-    return max(1, round(len(split) / config.batch_size))
-
-
-def training_batches(
-    split: Split, config: Config, epoch: int, *, first: int = 0, group: Group | None = None
-) -> Iterator[tuple[Tensor, Tensor, int, torch.Generator]]:
-    """Shuffled, shifted and mirrored batches from step `first` on, the same for the same place.
-
-    Yields a process's images (b, C, H, W) and labels (b,), the size of the whole batch, and a
-    generator for further draws, which are each process's own.
-    """
-    group = group or Group()
-    generator = torch.Generator().manual_seed(derive_seed(config.seed, "order", epoch))
-    order = torch.randperm(len(split), generator=generator).to(split.device)
-    steps = steps_per_epoch(split, config)
-    for step, index in enumerate(torch.tensor_split(order, steps)):
-        if step < first:
-            continue
-        number = epoch * steps + step
-        generator.manual_seed(derive_seed(config.seed, "batch", number))
-        part = group.part(len(index))
-        own = index[part]
-        images = random_shift(split.images(own), config.shift, generator, len(index), part)
-        if config.flip:
-            images = random_flip(images, generator, len(index), part)
-        seed = derive_seed(config.seed, f"process {group.rank}", number)
-        torch.manual_seed(seed)  # for modules that draw, and so that any step can be resumed at
-        yield images, split.labels[own], len(index), generator.manual_seed(seed)

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from torch import nn
 
 from quanos.layers import get_bits, set_bits
-from quanos.quantizer import quantizers, unquantized
+from quanos.switches import quantizers, unquantized
 
 TWINS = {
     "float": "the same weights without quantizers",
