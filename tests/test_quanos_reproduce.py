@@ -21,7 +21,9 @@ from quanos.paper import (
     NET_MAC_ENERGY,
     PGD_EPSILONS_255,
     TABLE_II_III,
+    TABLE_IV,
     TABLE_V_VI,
+    TABLE_VII,
 )
 from quanos.protocols import FULL
 from quanos.reproduce import findings, plans, record
@@ -281,6 +283,78 @@ def assert_table_two_is_whole(section: str, columns: dict) -> None:
     assert columns["5"]["gate"]["verdict"] in rows["gate"]
     assert rows["QUANOS"].count("|") == rows["network"].count("|")
     assert "worst case at" in rows["network"]
+
+
+def test_a_run_of_every_experiment_leaves_nothing_waiting_but_full_scale(tmp_path) -> None:
+    """Made-up results: every table and figure has its place filled, every goal its verdict."""
+    for name, plan in PLANS.items():
+        for scale in plan.scales:
+            if scale != "full":
+                keep_made_up(tmp_path / "results", name, scale)
+    write_page(tmp_path / "page.md", tmp_path / "results")
+    text = (tmp_path / "page.md").read_text()
+    body, queue = text.split("## The queue")
+    assert "aiting" not in body
+    assert "not measured" not in body
+    states = [line.split("|")[2].strip() for line in queue.splitlines() if "nox" in line]
+    assert states.count("has run") == 11
+    assert states.count("next") == 1
+    assert states.index("next") == 8  # full scale, in its order
+    sections = {part.split("\n")[0]: part for part in text.split("\n## ")}
+    for table, rows, shown in (
+        ("Table IV: VGG-19 on CIFAR-10, adversarially trained", TABLE_IV, ("16 bit", "QUANOS")),
+        ("Table VII: ResNet-18 on CIFAR-100, adversarially trained", TABLE_VII,
+         ("4 bit", "QUANOS")),
+    ):  # fmt: skip
+        lines = [line for line in sections[table].splitlines() if "-trained |" in line]
+        assert len(lines) == 2 * len(rows)
+        for line in lines[1::2]:
+            assert "| ours | 70.0 70.0 70.0 | 70.0 70.0 70.0 | 70.0 70.0 70.0 | 90.00 |" in line
+        assert {line.split("|")[2].strip() for line in lines} == set(shown)
+    asked = sections["What was asked, and what came out"].splitlines()
+    verdicts = [line.rsplit("|", 2)[1].strip() for line in asked if "| at " in line]
+    assert verdicts.count("met") == 9  # 90 % is under 91.6 and 90.7, 20 % under 47
+    assert verdicts.count("missed") == 3
+    for name in ("figure1b", "figure1d", "figure3-ans", "figure3-fgsm", "figure3-pgd"):
+        assert f"results/{name}.svg" in sections["Figures"]
+    for name in ("figure4-ans", "figure4-fgsm", "figure4-pgd"):
+        assert f"results/{name}.svg" in sections["Figures"]
+    for policy in ("lipschitz", "activation-density", "hessian", "uniform", "random"):
+        assert f"| {policy} |" in sections["Beyond the paper"]
+    assert "`resnet18-cifar100` (fast/0) at 8/255" in sections["Beyond the paper"]
+
+
+def keep_made_up(results: Path, name: str, scale: str) -> None:
+    """A result of the experiment: every network has 90 % clean and 20 % under every attack."""
+    config = PLANS[name].config(scale, 0)
+    names = ["quanos", *config.baselines]
+    summary = {
+        "model": config.model, "dataset": config.dataset, "seed": 0,
+        "seconds": {"train": 100.0, "evaluate": 10.0, "columns": dict.fromkeys(names, 60.0)},
+        "columns": {one: column(0.9) for one in names},
+    }  # fmt: skip
+    for one in summary["columns"].values():
+        rows = [
+            {"attack": attack, "epsilon": e / 255, "accuracy": 0.2, "adversarial_loss": 0.7}
+            for attack in ("fgsm", "pgd", "worst_case")
+            for e in (2, 8, 16)
+        ]
+        ans = {"a": 0.5, "b": 0.6}
+        one |= {"paper": rows, "strong": rows, "ans_sensed": ans, "ans_final": ans}
+        one |= {"attacked_images": 100, "memory_gbit": 0.1, "epochs": 30, "sense_epoch": 6}
+    ablated = [
+        {"layer": layer, "order": "sensitive", "fraction": 0.5, "units": 2, "accuracy": 0.2}
+        for layer in ("", "a", "b")
+    ]
+    run = {
+        "command": "c", "commit": "c", "device": "a card", "versions": {}, "ablation": ablated,
+        "started": "2026-01-01T00:00:00+00:00", "finished": "2026-01-01T00:05:00+00:00",
+        "summary": summary,
+    }  # fmt: skip
+    runs = {f"{scale}/{seed}": run for seed in PLANS[name].seeds}
+    results.mkdir(exist_ok=True)
+    content = {"schema": record.SCHEMA, "experiment": name, "title": name, "runs": runs}
+    (results / f"{name}.json").write_text(json.dumps(content))
 
 
 @pytest.mark.parametrize(
