@@ -311,6 +311,7 @@ def test_a_run_of_every_experiment_leaves_nothing_waiting_but_full_scale(tmp_pat
         for line in lines[1::2]:
             assert "| ours | 70.0 70.0 70.0 | 70.0 70.0 70.0 | 70.0 70.0 70.0 | 90.00 |" in line
         assert {line.split("|")[2].strip() for line in lines} == set(shown)
+        assert sections[table].count("Ours: scale fast, seed 0, commit c, on a card; ") == 2
     asked = sections["What was asked, and what came out"].splitlines()
     verdicts = [line.rsplit("|", 2)[1].strip() for line in asked if "| at " in line]
     assert verdicts.count("met") == 9  # 90 % is under 91.6 and 90.7, 20 % under 47

@@ -17,7 +17,7 @@ from quanos.reproduce.goals import goals
 from quanos.reproduce.paper_figures import Figures, ablation, network_figures, paper_figures
 from quanos.reproduce.plans import Experiment, experiments
 from quanos.reproduce.policies_page import write_policies
-from quanos.reproduce.queue import FASHION, best, command, queue, ran, waiting
+from quanos.reproduce.queue import FASHION, best, command, origin, queue, ran, waiting
 from quanos.run import write_text
 
 
@@ -82,7 +82,8 @@ def _energy_table(table: PaperTable, name: str, results: Path) -> str:
     if found is None:
         return title + waiting(name)
     both = "Both protocols, accuracy under attack:\n\n" + tables.networks(found[1])
-    return f"{title}Ours: {found[0]}.\n\n{tables.beside(table, found[1])}\n\n{both}"
+    ours = origin(results, name, found[0])
+    return f"{title}{ours}\n\n{tables.beside(table, found[1])}\n\n{both}"
 
 
 def _hardened(title: str, rows: tuple[HardenedRow, ...], name: str, results: Path) -> str:
@@ -91,8 +92,11 @@ def _hardened(title: str, rows: tuple[HardenedRow, ...], name: str, results: Pat
     summaries = {kind: item[1] for kind, item in found.items() if item}
     text = f"## {title}\n\nAdversarial loss in points: clean accuracy less that under attack.\n\n"
     text += tables.hardened(rows, summaries)
-    missing = [waiting(f"{name}-{kind}") for kind in kinds if kind not in summaries]
-    return "\n\n".join([text, *missing])
+    said = [
+        origin(results, f"{name}-{kind}", item[0]) if item else waiting(f"{name}-{kind}")
+        for kind, item in found.items()
+    ]
+    return "\n\n".join([text, *said])
 
 
 def _small(results: Path, figures: Figures, plans: dict[str, Experiment]) -> Iterator[str]:
@@ -107,10 +111,9 @@ def _small(results: Path, figures: Figures, plans: dict[str, Experiment]) -> Ite
             yield f"*Waiting*: {command('cpu', name)}"
         for key, run in found.items():
             summary = run["summary"]
+            attacked = next(iter(summary["columns"].values()))["attacked_images"]
             yield (
-                f"{key}, {run['device']}: training {summary['seconds']['train']:.0f} s, attacks "
-                f"{summary['seconds']['evaluate']:.0f} s on "
-                f"{next(iter(summary['columns'].values()))['attacked_images']} test images.\n\n"
+                f"{origin(results, name, key)} {attacked} test images were attacked.\n\n"
                 + tables.networks(summary)
             )
             yield tables.compared(summary)
@@ -127,7 +130,7 @@ def _beyond(results: Path, plans: dict[str, Experiment]) -> Iterator[str]:
         if found is None:
             yield waiting(name)
         else:
-            yield f"Ours: {found[0]}.\n\n" + tables.networks(found[1])
+            yield f"{origin(results, name, found[0])}\n\n{tables.networks(found[1])}"
     yield f"### {plans[FASHION].title}\n\n[Three seeds, page of its own](results/fashion_mnist.md)"
     yield "### What of the paper's robustness survives the strong protocol"
     yield "\n".join(_survives(results)) or waiting("vgg19-cifar10")

@@ -10,7 +10,7 @@ from typing import Any
 from flows.table import EnergyTable
 from quanos.ablation import Ablation
 from quanos.reproduce import drawings, tables
-from quanos.reproduce.queue import best, run_of, waiting
+from quanos.reproduce.queue import best, origin, run_of, waiting
 from quanos.run import write_text
 from quanos.sense_figures import ablation_figure
 
@@ -37,8 +37,12 @@ def paper_figures(results: Path, figures: Figures) -> Iterator[str]:
     yield from _of_run(results, figures, "figure3", "vgg19-cifar10", ("16", "5", "quanos"))
     yield "### Figure 1(b): accuracy under attack as units of a layer are clamped"
     found = best(results, "vgg19-cifar10")
-    ablated = run_of(results, "vgg19-cifar10", found[0])["ablation"] if found else []
-    yield ablation(figures, "figure1b", ablated) if ablated else waiting("vgg19-cifar10")
+    if found is None:
+        yield waiting("vgg19-cifar10")
+    else:
+        yield origin(results, "vgg19-cifar10", found[0])
+        ablated = run_of(results, "vgg19-cifar10", found[0])["ablation"]
+        yield ablation(figures, "figure1b", ablated)
     yield "### Figure 1(d): energy per MAC against precision"
     title = "Figure 1(d)"
     yield figures.show("figure1d", title, drawings.energy_per_mac(EnergyTable.load()))
@@ -54,6 +58,7 @@ def _of_run(
     if found is None:
         yield waiting(experiment)
     else:
+        yield origin(results, experiment, found[0])
         yield from network_figures(figures, name, found[1], wanted)
 
 

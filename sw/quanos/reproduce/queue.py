@@ -36,6 +36,17 @@ def run_of(results: Path, name: str, key: str) -> dict[str, Any]:
     return record.runs(results, name)[key]
 
 
+def origin(results: Path, name: str, key: str) -> str:
+    """Where a run's numbers come from, in a sentence."""
+    run, (scale, seed) = run_of(results, name, key), key.split("/")
+    seconds = run["summary"]["seconds"]
+    return (
+        f"Ours: scale {scale}, seed {seed}, commit {str(run['commit'])[:10]}, on {run['device']}; "
+        f"training {seconds['train']:.0f} s, attacks {seconds['evaluate']:.0f} s; "
+        f"`{run['command']}`."
+    )
+
+
 def waiting(name: str) -> str:
     """What stands where a run is missing."""
     return f"*Waiting*: {command('fast', name)}, or `--scale full`."
