@@ -117,6 +117,15 @@ def test_the_learned_range_outlives_a_change_of_bits() -> None:
     assert torch.allclose(quantizer.step(sample(0, 1)) / unit(quantizer.top), spread)
 
 
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_two_bits_leave_half_of_the_weights(name: str) -> None:
+    """DoReFa's range was once the largest magnitude, in which most weights round to zero."""
+    x = 0.05 * sample(0, 4000)
+    weight, _ = quantizer_pair(name, 2)
+    weight.start(x)
+    assert 0.3 < float((weight.codes(x) == 0).float().mean()) < 0.6
+
+
 def test_dorefa_gives_small_weights_more_codes_and_passes_the_gradient_through_tanh() -> None:
     x = torch.tensor([-2.0, -0.5, 0.1, 1.0, 2.0], requires_grad=True)
     quantizer, activation = quantizer_pair("dorefa", 4)

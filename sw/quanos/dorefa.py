@@ -1,9 +1,11 @@
 """DoReFa quantization (Zhou et al. 2016) on the grid of the hardware.
 
-Weights are rounded as tanh(w) / max|tanh(w)|, which gives the small ones more of the codes, and the
-gradient passes through tanh. Two things differ from theirs: codes are the symmetric ones with a
-zero (decision 0001), where theirs are odd multiples of half a step, and the result is scaled back
-to max|w|, where theirs stays in [-1, 1]. Activations after a ReLU are clipped to [0, 1] as theirs;
+Weights are rounded as tanh(w), which gives the small ones more of the codes, and the gradient
+passes through tanh. Three things differ from theirs: codes are the symmetric ones with a zero
+(decision 0001), where theirs are odd multiples of half a step; the result is scaled back to the
+size of w, where theirs stays in [-1, 1]; and the range is the best one for a normal variable, where
+theirs is the largest magnitude, of which symmetric codes of 2 bits would make nine weights out of
+ten zero (docs/quantization.md). Activations after a ReLU are clipped to [0, 1] as theirs;
 inputs that can be negative, which they leave in float, take the uniform quantizer's running range.
 """
 
@@ -23,9 +25,7 @@ class DorefaWeightQuantizer(WeightQuantizer):
         return x.tanh() * (top / positive(top.tanh()))  # tanh rises, so that its largest is top's
 
     def step(self, x: Tensor) -> Tensor:
-        if self.binary:
-            return super().step(x)
-        return positive(largest(x.float()) / self.top)
+        return super().step(x if self.binary else self.shaped(x.float()))
 
 
 class DorefaActivationQuantizer(ActivationQuantizer):
