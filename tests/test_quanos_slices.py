@@ -27,6 +27,7 @@ from quanos.run import METRICS, open_run
 from quanos.shards import read_bytes
 from quanos.slices import Paused, Slice
 from quanos.state import device, fresh
+from quanos.together import end_with_parent
 from quanos.trainer import DivergedError, train
 
 CONFIG = Config(
@@ -96,6 +97,32 @@ def test_three_sigkills_at_random_moments(data, whole, tmp_path) -> None:
     train(CONFIG, data, tmp_path, label="resumed")
     assert outcome(tmp_path) == outcome(whole)
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in whole.iterdir()}
+
+
+def _starts_another(told) -> None:
+    child = FORK.Process(target=_waits, args=(told,))
+    child.start()
+    told.close()
+    child.join()
+
+
+def _waits(told) -> None:
+    end_with_parent()
+    told.send("here")
+    time.sleep(60)
+
+
+def test_processes_beside_a_killed_one_end_with_it() -> None:
+    heard, told = FORK.Pipe(duplex=False)
+    parent = FORK.Process(target=_starts_another, args=(told,))
+    parent.start()
+    told.close()
+    assert heard.recv() == "here"
+    assert not heard.poll(0.1)
+    parent.kill()
+    assert heard.poll(30)  # the last one that could write has ended
+    with pytest.raises(EOFError):
+        heard.recv()
 
 
 def test_a_folder_of_a_run_killed_at_its_first_file_is_taken(tmp_path) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -81,11 +82,27 @@ def train_together(main: Task, others: Sequence[Task], sitting: Slice, jobs: int
 def pool(jobs: int) -> ProcessPoolExecutor:
     """Processes that train at the same time, each printing lines in place of bars."""
     spawn = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
-    return ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_quiet)
+    return ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_begin)
 
 
-def _quiet() -> None:  # several bars would write over each other
-    os.environ["TTY_COMPATIBLE"] = "0"
+def _begin() -> None:
+    os.environ["TTY_COMPATIBLE"] = "0"  # several bars would write over each other
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """End this process as soon as the one that started it has ended, be it killed.
+
+    Else it would train on beside the run that goes on in the same folder, and on the same card.
+    """
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=follow, daemon=True).start()
 
 
 def _train(task: Task, sitting: Slice) -> None:
