@@ -16,6 +16,7 @@ from quanos.run import METRICS
 from quanos.stopping import Standing, begin, bits_before, due, judge, over
 from quanos.trainer import SENSED, train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 RULE = Config(validation_images=30, epochs=30, sense_epoch=2, rounds=4, round_epochs=2)
 
 
