@@ -23,6 +23,7 @@ from flows.array_energy import CYCLES, WARMUP, Bench
 from flows.array_schedule import Cycle, schedule
 from flows.layer_text import layer_text
 from flows.library import Library
+from flows.planning import layers_plan
 from flows.stimulus import Codes, activations, weights
 from flows.synth import Job, synthesize_all
 from flows.synth_script import Options
@@ -159,6 +160,7 @@ def _arguments() -> argparse.Namespace:
     add("--workers", type=int, default=2, metavar="N")
     add("--out", type=Path, default=Path("build/network_arrays.json"), metavar="FILE")
     parser.add_json()
+    parser.add_plan()
     return parser.parse_args()
 
 
@@ -167,6 +169,11 @@ def main() -> int | None:
     args = _arguments()
     layers, table = read_layers(args.layers), EnergyTable.load(args.table)
     needed = arrays(layers, args.schemes, args.side)
+    if args.plan:
+        layers_plan(needed, STREAMS * (WARMUP + CYCLES), args.out, args.build).give(
+            as_json=args.json
+        )
+        return None
     netlists = args.build / "synth"
     synthesised(list(needed), args.build / "rtl", netlists, args.workers)
     rows: list[LayerRow] = []

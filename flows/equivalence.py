@@ -29,6 +29,7 @@ from flows.engines import DIFFERENT, ENGINES, EQUAL, UNDECIDED
 from flows.library import Library
 from flows.netlist import Netlist
 from hw.command import Parser
+from hw.plan import Plan, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=float, default=120.0, metavar="S", help="seconds a proof")
     parser.add_argument("--workers", type=int, default=2, help="proofs at a time (default: 2)")
     parser.add_json()
+    parser.add_plan()
     return parser
 
 
@@ -172,6 +174,9 @@ def main() -> int:
     if not arguments.limit > 0 or arguments.workers < 1:
         parser.error("--limit and --workers must be positive")
     pairs = _chosen(arguments)
+    if arguments.plan:
+        _plan(pairs, arguments).give(as_json=arguments.json)
+        return 0
     library = Library.load(arguments.liberty)
     run = prove_all(pairs, library, arguments.engine, arguments.limit, arguments.workers)
     proofs = list(
@@ -185,6 +190,17 @@ def main() -> int:
         print(table(proofs))
         print(summary(proofs, arguments.limit))
     return 1 if any(proof.verdict == DIFFERENT for proof in proofs) else 0
+
+
+def _plan(pairs: list[Pair], arguments: argparse.Namespace) -> Plan:
+    """A proof for each pair; how long one takes is not known before it has ended."""
+    steps = [
+        Step(name=pair.top, work=f"engine {arguments.engine}", seconds=arguments.limit)
+        for pair in pairs
+    ]
+    basis = f"at most: each proof is given up after --limit {arguments.limit:g} s"
+    writes = ["nothing; the verdicts are printed"]
+    return Plan(steps=steps, writes=writes, basis=basis, workers=arguments.workers)
 
 
 def _chosen(arguments: argparse.Namespace) -> list[Pair]:

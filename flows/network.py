@@ -23,6 +23,7 @@ from flows.console import FlowError
 from flows.layer_text import layer_text
 from flows.measure import make_table
 from flows.measure_point import Settings
+from flows.planning import points_plan
 from flows.points import SIGNED, UNEQUAL_STIMULUS, Point
 from flows.table import SCHEMES, EnergyTable
 from hw.command import Parser
@@ -123,6 +124,7 @@ def _arguments() -> argparse.Namespace:
     add("--scheduler", metavar="ADDRESS", help="a Dask cluster's, instead of local workers")
     add("--out", type=Path, default=Path("build/network_table.json"), metavar="FILE")
     parser.add_json()
+    parser.add_plan()
     return parser.parse_args()
 
 
@@ -130,6 +132,11 @@ def main() -> int | None:
     """The command."""
     args = _arguments()
     layers = read_layers(args.layers)
+    chosen = layer_points(layers, args.schemes)
+    kept = args.out.with_name(f"{args.out.name}.points")
+    if args.plan:
+        points_plan(chosen, args.vectors, [kept, args.out], args.workers).give(as_json=args.json)
+        return None
     folder = args.out.with_name(f"{args.out.name}.stimuli")
     settings = Settings(
         synth=args.synth.resolve(),
@@ -138,8 +145,6 @@ def main() -> int | None:
         seed=args.seed,
         files=write_streams(layers, args.order, args.seed, folder),
     )
-    kept = args.out.with_name(f"{args.out.name}.points")
-    chosen = layer_points(layers, args.schemes)
     table = make_table(chosen, settings, args.rtl, kept, args.workers, args.scheduler)
     table.save(args.out)
     if args.json:

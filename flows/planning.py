@@ -189,6 +189,42 @@ def arrays_plan(
     return Plan(steps=steps, writes=[str(p) for p in writes] or ["nothing"], basis=basis)
 
 
+ELEMENT_CELLS = 1500
+"""Of an array, for each element of 16 bits (docs/area.md); a smaller multiplier's go with its
+area."""
+
+
+def layers_plan(
+    needed: Mapping[ArraySpec, Sequence[object]], operations: int, out: Path, folder: Path
+) -> Plan:
+    """The plan of `flows.array_layers`: operations are those of one layer on an array, which takes
+    its own codes and uniform ones."""
+    steps = []
+    for spec, layers in needed.items():
+        area = spec.rows * spec.columns * spec.w_width * spec.a_width / 256
+        seconds = 2e-9 * OPERATION_NS * ELEMENT_CELLS * area * operations * len(layers)
+        work = f"{len(layers)} layer(s), synthesis before them unless it is there"
+        steps.append(Step(name=spec.name, work=work, seconds=seconds + SYNTHESIS_S))
+    basis = (
+        f"{ELEMENT_CELLS} cells an element of 16 bits and {OPERATION_NS:g} ns a cell and operation "
+        "(docs/area.md, docs/benchmarks.md)"
+    )
+    return Plan(steps=steps, writes=[f"{folder}/ (Verilog and netlists)", str(out)], basis=basis)
+
+
+def points_plan(
+    chosen: Sequence[Point], vectors: int, writes: Sequence[Path], workers: int
+) -> Plan:
+    """The plan of `flows.network`: a step for each scheme, whatever is kept of it."""
+    steps = []
+    for scheme in dict.fromkeys(point.scheme for point in chosen):
+        count = sum(point.scheme == scheme for point in chosen)
+        seconds = count * POINT_S * vectors / POINT_VECTORS
+        steps.append(Step(name=scheme, work=f"{count} points", seconds=seconds))
+    basis = f"{POINT_S:g} s a point of {POINT_VECTORS} vectors (docs/energy.md), at most"
+    return Plan(steps=steps, writes=[str(w) for w in writes], basis=basis, workers=workers)
+
+
 def _cells(netlist: Path) -> int:
     """Cells of a netlist by its synthesis report beside it, else by its own lines."""
     report = netlist.with_name(netlist.name.replace(".netlist.json", ".synth.json"))

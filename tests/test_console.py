@@ -38,6 +38,8 @@ MODULES = (
 
 PLANNED = {
     *("hw.tb.harness", "flows.synth", "flows.measure", "flows.mutate", "flows.array_energy"),
+    *("hw.tb.array_harness", "hw.tb.network", "flows.network", "flows.array_layers"),
+    *("flows.equivalence",),
     *("quanos.reproduce.__main__", "train", "sweep", "attack", "sense"),
 }
 """Commands that may take minutes or more."""
@@ -324,6 +326,35 @@ def test_the_plan_of_the_bench_counts_its_vectors(verilog, tmp_path, capsys) -> 
     assert [step["name"] for step in plan["steps"]][1:] == ["mac_fixed_w2a2", "mac_fixed_w3a3"]
     assert all("2 modes" in step["work"] for step in plan["steps"][1:])
     assert list(tmp_path.iterdir()) == []
+
+
+DIGITS = ROOT / "hw/tb/digits"
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "steps", "work"),
+    [
+        ("hw.tb.array_harness", (), 7, "1 elements"),
+        ("hw.tb.network", ("digits", "--jobs", "2"), 2, "5990400 MACs on 2 simulator(s)"),
+        ("flows.network", (DIGITS, "--schemes", "dg", "dvafs"), 2, "12 points"),
+        ("flows.array_layers", (DIGITS, "--schemes", "dg"), 1, "6 layer(s), synthesis before"),
+    ],
+)
+def test_the_plan_of_a_bench_and_of_layers_counts_its_work(
+    module, words, steps, work, tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = planned(called(module, *words, "--plan", "--json"), capsys)
+    assert len(plan["steps"]) == steps
+    assert any(work in step["work"] for step in plan["steps"])
+    assert all(step["seconds"] > 0 for step in plan["steps"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_plan_of_proofs_is_their_limit(tmp_path, capsys) -> None:
+    words = (tmp_path / "a.v", "--netlist", tmp_path / "a.netlist.json", "--limit", "7")
+    plan = planned(called("flows.equivalence", *words, "--plan", "--json"), capsys)
+    assert [(step["name"], step["seconds"]) for step in plan["steps"]] == [("a", 7)]
 
 
 def test_the_plan_of_mutants_goes_by_the_campaign_before(tmp_path, capsys) -> None:

@@ -18,9 +18,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hw.command import aside, print_json
+from hw.plan import Plan
 from hw.rtl.spec import ArraySpec
 from hw.rtl.verilog import write
-from hw.tb import coverage, simulator
+from hw.tb import coverage, forecast, simulator
 from hw.tb.array_wrapper import array_bench
 from hw.tb.coverage import Summary
 from hw.tb.designs import (
@@ -136,6 +137,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = bench_parser("python -m hw.tb.array_harness", __doc__, "the random products")
     parser.add_argument("--arrays", type=Path, help="folder of arrays (default: written anew)")
     add_netlists(parser)
+    parser.add_plan()
     args = parser.parse_args(arguments)
     if args.seed < 0:
         raise ValueError("--seed must be at least 0.")
@@ -156,7 +158,19 @@ def main(arguments: list[str] | None = None) -> int:
     return bench_command(lambda: _main(parse(arguments)))
 
 
+def planned(args: argparse.Namespace) -> Plan:
+    """What the options ask for; without a folder the default arrays."""
+    if args.arrays:
+        specs = [array.spec for array in find_arrays(args.arrays, args.netlists)]
+    else:
+        specs = default_arrays()
+    return forecast.array_plan(specs, args.build, JOBS)
+
+
 def _main(args: argparse.Namespace) -> int:
+    if args.plan:
+        planned(args).give(as_json=args.json)
+        return 0
     simulator.prepare()
     arrays = find_arrays(args.arrays or written(args.build), args.netlists)
     kind = "netlists" if args.netlists else "RTL"

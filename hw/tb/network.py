@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -24,11 +25,12 @@ from typing import Any
 import numpy as np
 
 from hw.command import aside, print_json
+from hw.plan import Plan
 from hw.rtl.layers import Layer, read_layers
 from hw.rtl.npz import read_npz
 from hw.rtl.spec import SCHEMES, ArraySpec
 from hw.rtl.verilog import write
-from hw.tb import simulator
+from hw.tb import forecast, simulator
 from hw.tb.array_wrapper import array_bench
 from hw.tb.blocks import LAST, blocks
 from hw.tb.designs import bench_command, bench_parser, waiting
@@ -164,6 +166,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     cores = len(os.sched_getaffinity(0))
     parser.add_argument("--jobs", type=int, default=cores, help=f"simulators (cores: {cores})")
     parser.add_argument("--out", type=Path, help="file to write the outcome to, as JSON")
+    parser.add_plan()
     args = parser.parse_args(arguments)
     if args.seed < 0 or args.sample < 0:
         raise ValueError("--seed and --sample must be at least 0.")
@@ -182,7 +185,10 @@ def _main(args: argparse.Namespace) -> int:
         scheme=args.scheme, w_width=args.width, a_width=args.width, rows=args.rows,
         columns=args.columns, k_max=args.k_max, depth=args.depth,
     )  # fmt: skip
-    folder = place(args)
+    if args.plan:
+        planned(args, spec).give(as_json=args.json)
+        return 0
+    folder = place(args, args.build)
     layers = read_layers(folder)
     check(layers, spec)
     work = blocks(layers, spec, args.sample, np.random.default_rng(args.seed))
@@ -207,10 +213,21 @@ def _main(args: argparse.Namespace) -> int:
     return 0
 
 
-def place(args: argparse.Namespace) -> Path:
-    """The folder of the layers."""
+def planned(args: argparse.Namespace, spec: ArraySpec) -> Plan:
+    """What the options ask for; drawn layers are not kept."""
+    with tempfile.TemporaryDirectory(prefix="quanos-plan-") as drawn:
+        layers = read_layers(place(args, Path(drawn)))
+    check(layers, spec)
+    work = blocks(layers, spec, args.sample, np.random.default_rng(args.seed))
+    sums = ((layers[b.layer], layers[b.layer].sums[b.group, b.m, b.n]) for b in work)
+    macs = sum(layer.shape[1] * part.size for layer, part in sums)
+    return forecast.network_plan(spec, macs, args.build, args.out, min(args.jobs, len(work)))
+
+
+def place(args: argparse.Namespace, build: Path) -> Path:
+    """The folder of the layers; drawn ones are written below `build`."""
     if args.layers == VGG19:
-        return vgg19_layers(args.build, args.seed)
+        return vgg19_layers(build, args.seed)
     return Path(__file__).with_name(DIGITS) if args.layers == DIGITS else Path(args.layers)
 
 
