@@ -17,6 +17,7 @@ from quanos.gate import LONGER
 from quanos.hardening import hardened
 from quanos.protocols import members
 from quanos.state import device, fresh
+from quanos.switches import at_rest
 
 STEPS = 3
 ENOUGH_S = 1.0
@@ -61,7 +62,7 @@ def rates(config: Config, data: Dataset) -> Rates:
 def pass_rates(model: nn.Module, split: Split, config: Config) -> tuple[float, float]:
     """Seconds an image of a forward and backward pass, and of a forward pass alone."""
     images, labels = _probe(split, config.attack_batch)
-    with evaluating(model):
+    with evaluating(model), at_rest(model):
         both = _seconds(lambda: input_gradient(model, images, labels))
         forward = _seconds(lambda: predict(model, images))
     return both / len(images), forward / len(images)

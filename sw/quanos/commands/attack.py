@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
+from quanos.attack_text import lines
 from quanos.cli import print_json
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class Attack:
         if self.out and self._part:
             write_json(self.out, result)
             self._part.unlink(missing_ok=True)
-        print_json(result) if self.json else _print(result)
+        print_json(result) if self.json else print("\n".join(lines(result)))
 
     @property
     def _part(self) -> Path | None:
@@ -239,33 +240,3 @@ def _protocols(
             kept = "the same command goes on" if part else "--out FILE would keep what is made"
             raise KeyboardInterrupt(f"stopped; {kept}") from None
     return asdict(result)
-
-
-def _print(result: dict[str, Any]) -> None:
-    from quanos.results import PASSES
-
-    print(f"clean accuracy {100 * result['clean_accuracy']:.2f} % on {result['images']} images")
-    verdict = result["gate"]["verdict"] if "gate" in result else PASSES
-    masked = "" if verdict == PASSES else "; masked: no robustness"
-    for part in ("rows", "paper", "strong"):
-        for row in result.get(part, ()):
-            label = "" if part == "rows" else part
-            tried = f", tried on {row['tried']}" if "tried" in row else ""
-            print(
-                f"{label:7}{row['attack']:16} epsilon {row['epsilon']:.4f}: accuracy "
-                f"{100 * row['accuracy']:6.2f} %, adversarial loss "
-                f"{100 * row['adversarial_loss']:6.2f} points{tried}{masked}"
-            )
-    if "gate" not in result:
-        print("one attack alone is an upper bound; the gate's verdict comes without --attack")
-    else:
-        for name, reason in result["gate"].get("absent", {}).items():
-            print(f"absent {name}: {reason}")
-        for row in result["gate"]["rows"]:
-            print(
-                f"gate   epsilon {row['epsilon']:.4f}: {100 * row['survives_rounding']:.1f} % of "
-                "adversarial images survive rounding to 8 bits"
-            )
-        zero = 100 * result["gate"]["zero_gradient_share"]
-        print(f"gate   {zero:.1f} % of the gradients are zero")
-        print(f"gate: {verdict}")
