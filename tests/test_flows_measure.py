@@ -94,7 +94,7 @@ def test_a_sweep_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(folder, 
 def cluster():
     """Two workers of two threads, in this process; an address is all that the command is told."""
     distributed = pytest.importorskip("distributed", reason="Dask is not installed")
-    options = {"processes": False, "protocol": "tcp", "dashboard_address": None}
+    options = {"processes": False, "protocol": "tcp", "dashboard_address": "127.0.0.1:0"}
     with distributed.LocalCluster(n_workers=2, threads_per_worker=2, **options) as made:
         yield made
 

@@ -100,7 +100,7 @@ def test_every_experiment_is_a_configuration_of_its_paper_table(name, scale) -> 
         assert config.attack_images in (0, 1000)
 
 
-def driver(folder: Path, scale: str, data_dir: Path, **options) -> Driver:
+def driver(folder: Path, scale: str, data_dir: Path | str, **options) -> Driver:
     return Driver(
         scale=scale,
         runs=folder / "runs",
@@ -209,12 +209,12 @@ def test_runs_side_by_side_give_what_they_give_alone(tmp_path) -> None:
     keys = {"preset": "digits", "baselines": ["16"]}
     plan = replace(PLANS["vgg-small-cifar10"], scales={"cpu": keys})
     missing = replace(PLANS["vgg-small-cifar10"], name="elsewhere")
-    cut = driver(tmp_path / "beside", "cpu", tmp_path, beside=2, sitting=Slice(time_limit=1e-9))
+    cut = driver(tmp_path / "beside", "cpu", "", beside=2, sitting=Slice(time_limit=1e-9))
     with pytest.raises(Paused):
         cut.run([plan])
     for folder, beside in (("alone", 1), ("beside", 2)):
         where = tmp_path / folder
-        again = driver(where, "cpu", tmp_path, beside=beside, resume=True)
+        again = driver(where, "cpu", "", beside=beside, resume=True)
         assert again.run([plan, missing]) == ["elsewhere"]
     columns = [
         record.runs(tmp_path / folder / "results", plan.name)["cpu/0"]["summary"]["columns"]

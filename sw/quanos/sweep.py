@@ -132,6 +132,7 @@ def _cluster(dask: Any, workers: int, scheduler: str | None) -> Iterator[str]:
     if scheduler is not None:
         yield scheduler
         return
-    settings = {"threads_per_worker": 1, "dashboard_address": None, "memory_limit": 0}
+    # any free port: two sweeps at a time would want the same one
+    settings = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "memory_limit": 0}
     with dask.LocalCluster(workers, **settings) as cluster:
         yield cluster.scheduler_address
