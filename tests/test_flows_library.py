@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,9 @@ LIBERTY = Path(__file__).parents[2] / "shared" / "liberty"
 CORNERS = {"typ": (1.1, 25.0), "slow": (0.95, 125.0), "fast": (1.25, 0.0)}
 
 
+@cache
 def full_library(corner: str = "typ") -> Library:
+    """Of shared/liberty, read once a process: even from the cache it takes two seconds."""
     path = LIBERTY / f"nangate45_{corner}.lib.gz"
     if not path.exists():
         pytest.skip("the full Liberty files are not at hand")
