@@ -293,8 +293,8 @@ def _arguments() -> argparse.Namespace:
         help=f"end of the scaled supply's range (default: {LOWEST_V:g})",
     )  # fmt: skip
     add("--wire-scale", type=float, default=0.0, metavar="X", help="share of the library's wires")
-    add("--workers", type=int, default=min(2, os.cpu_count() or 1), metavar="N")
-    add("--scheduler", metavar="ADDRESS", help="a Dask cluster's, instead of local workers")
+    add("--workers", type=int, default=min(2, os.cpu_count() or 1), metavar="N", help="local ones")
+    add("--scheduler", metavar="ADDRESS", help="a Dask cluster's, instead of a local one")
     add("--out", type=Path, default=Path("build/energy_table.json"), metavar="FILE")
     parser.add_plan()
     parser.add_json()

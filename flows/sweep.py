@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
-import os
-import threading
+import logging
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,8 @@ from flows.console import FlowError
 
 Rows = list[dict[str, Any]]
 Job = Callable[[], Rows]
-CONNECT_S = 5.0
+CONNECT_S, START_S = 5.0, 120.0  # to a cluster at an address; until a local one is there
+DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"  # Ctrl-C is the command's
 
 
 def sweep(
@@ -33,8 +32,8 @@ def sweep(
 ) -> dict[str, Rows]:
     """Results of all jobs by key; those in the folder `kept` are taken from there.
 
-    Runs on the Dask cluster at the address `scheduler`, else in `workers` processes. Whoever
-    computes a job, its result is the same.
+    Runs on the Dask cluster at the address `scheduler`, else on a local one of `workers` processes,
+    one alone in this process. Whoever computes a job, its result is the same.
     """
     done = {key: rows for key in jobs if (rows := _kept(kept / f"{key}.json")) is not None}
     waiting = {key: job for key, job in jobs.items() if key not in done}
@@ -75,12 +74,29 @@ def _results(
 
 @contextlib.contextmanager
 def _executor(workers: int, scheduler: str | None) -> Iterator[Executor]:
-    if scheduler is None:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
-            yield pool
-        return
-    import distributed  # takes a second, and only clusters need it
+    import distributed  # takes a second, and a sweep that is done needs none
+
+    with contextlib.ExitStack() as stack:
+        if scheduler is None:
+            cluster = distributed.LocalCluster(  # type: ignore[no-untyped-call]
+                n_workers=workers,
+                threads_per_worker=1,
+                memory_limit=0,
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL + 1,  # of what a sweep that is cut off leaves
+                preload=DEAF,
+            )
+            client = distributed.Client(  # type: ignore[no-untyped-call]
+                stack.enter_context(cluster), timeout=START_S, set_as_default=False
+            )
+        else:
+            client = _client(scheduler)
+        yield stack.enter_context(client).get_executor(pure=False)
+
+
+def _client(scheduler: str) -> Any:
+    """Of the cluster at that address. Raises FlowError where none answers or none works."""
+    import distributed
 
     try:
         client: Any = distributed.Client(  # type: ignore[no-untyped-call]
@@ -91,21 +107,7 @@ def _executor(workers: int, scheduler: str | None) -> Iterator[Executor]:
             f"no Dask scheduler answers at {scheduler} ({str(error) or type(error).__name__}); "
             "start one with `dask scheduler`, or leave --scheduler out."
         ) from None
-    with client:
-        if not client.scheduler_info()["workers"]:
-            raise FlowError(
-                f"the Dask scheduler at {scheduler} has no workers; start `dask worker`."
-            )
-        yield client.get_executor(pure=False)
-
-
-def _end_with_parent() -> None:
-    """A pool's process would wait for ever where the command was killed and could not say so."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    if not client.scheduler_info()["workers"]:
+        client.close()
+        raise FlowError(f"the Dask scheduler at {scheduler} has no workers; start `dask worker`.")
+    return client

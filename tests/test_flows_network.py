@@ -63,7 +63,8 @@ def test_the_command_measures_the_layers(
     (tmp_path / "layers").mkdir()
     zeros = {"a": np.zeros((1, 6, 4), np.int64), "sums": np.zeros((1, 6, 3), np.int64)}
     write(tmp_path / "layers/00-idle.npz", **zeros)
-    words = ["network", str(tmp_path / "layers"), "--schemes", "fixed", "--vectors", "640"]
+    words = ["network", str(tmp_path / "layers"), "--schemes", "fixed"]
+    words += ["--vectors", "640", "--workers", "1"]
     for name in ("rtl", "synth"):
         words += [f"--{name}", str(tmp_path / name)]
     monkeypatch.setattr(sys, "argv", [*words, "--out", str(tmp_path / "t.json"), "--json"])
