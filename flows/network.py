@@ -121,7 +121,7 @@ def _arguments() -> argparse.Namespace:
     add("--synth", type=Path, default=Path("build/synth"), metavar="DIR", help="their netlists")
     add("--liberty", type=Path, help="library (default: the shipped one)")
     add("--workers", type=int, default=2, metavar="N")
-    add("--scheduler", metavar="ADDRESS", help="a Dask cluster's, instead of local workers")
+    add("--scheduler", metavar="ADDRESS", help="a Dask cluster's, instead of a local one")
     add("--out", type=Path, default=Path("build/network_table.json"), metavar="FILE")
     parser.add_json()
     parser.add_plan()
