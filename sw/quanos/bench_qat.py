@@ -159,7 +159,7 @@ def page(setting: Setting, rows: Sequence[Row], notes: Sequence[str], command: s
             "",
             f"    {command}",
             "",
-            "with `pip install brevitas 'setuptools<81'` in the environment of that Python;",
+            "with the Python of an environment that has Brevitas, as that of `nox -s bench` has;",
             "other work on the machine moves the milliseconds, and the ratios less.",
             "",
         ]
