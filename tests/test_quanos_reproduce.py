@@ -205,7 +205,9 @@ def test_results_of_other_runs_stay(tmp_path, small_cifar) -> None:
     assert after["cpu/1"]["summary"]["columns"] == before["cpu/1"]["summary"]["columns"]
 
 
-def test_runs_side_by_side_give_what_they_give_alone(tmp_path) -> None:
+def test_runs_side_by_side_give_what_they_give_alone(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)  # no data set but the digits is found
+    monkeypatch.setenv("QUANOS_DATA", str(tmp_path))
     keys = {"preset": "digits", "baselines": ["16"]}
     plan = replace(PLANS["vgg-small-cifar10"], scales={"cpu": keys})
     missing = replace(PLANS["vgg-small-cifar10"], name="elsewhere")
