@@ -189,7 +189,7 @@ def arrays_plan(
     return Plan(steps=steps, writes=[str(p) for p in writes] or ["nothing"], basis=basis)
 
 
-ELEMENT_CELLS = 1500
+ELEMENT_CELLS = 1700
 """Of an array, for each element of 16 bits (docs/area.md); a smaller multiplier's go with its
 area."""
 
