@@ -247,6 +247,11 @@ def check(layers: list[Layer], spec: ArraySpec) -> None:
                 f"{layer.name} sums {layer.shape[1]} products, the array at most {spec.k_max}; "
                 "raise --k-max."
             )
+        if layer.bits > spec.w_width:
+            raise ValueError(
+                f"{layer.name} has codes of {layer.bits} bits, the array multiplies "
+                f"{spec.w_width}; raise --width."
+            )
         layer.mode(spec.mac)
 
 
