@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 import quanos
 from quanos import models
 from quanos.data import DataError, Dataset
+from quanos.ledger import Ledger
 
 FEW: dict[str, Any] = {
     "epochs": 2,
@@ -122,6 +124,13 @@ def test_any_network_is_judged(tmp_path: Path) -> None:
     assert list(result.gate["absent"]) == ["transfer_seed"]
     masked = result.verdict != "passes"
     assert (result.robust_accuracy is None) == masked
+    kill = patch.object(Ledger, "remove", side_effect=KeyboardInterrupt)
+    with kill, pytest.raises(KeyboardInterrupt):
+        quanos.attack(model, shapes(), twin=net, part=tmp_path / "part", **keys)
+    with patch("quanos.robustness.under_attack", side_effect=AssertionError("made twice")):
+        again = quanos.attack(model, shapes(), twin=net, part=tmp_path / "part", **keys)
+    assert again == result
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

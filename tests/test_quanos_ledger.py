@@ -90,4 +90,5 @@ def test_whatever_decides_the_outcome_is_in_the_fingerprint() -> None:
     with torch.no_grad():
         next(model.parameters()).add_(1)
     found.append(fingerprint([model, None], config, images))
+    found.append(fingerprint([model.to(torch.bfloat16), None], config, images))
     assert len(set(found)) == len(found)

@@ -27,6 +27,7 @@ from quanos.checkpoint import load_network
 from quanos.config import Config, override
 from quanos.data import Dataset, load_dataset
 from quanos.experiment import run_experiment
+from quanos.ledger import Ledger, fingerprint
 from quanos.models import MODELS, register
 from quanos.results import PASSES, Run, read_run
 from quanos.robustness import Evaluation, evaluate
@@ -157,6 +158,7 @@ def attack(
     *,
     twin: nn.Module | None = None,
     other_seed: nn.Module | None = None,
+    part: Path | None = None,
     **keys: Any,
 ) -> Evaluation:
     """Both protocols on the test images of `data`, and the gate's verdict, for any network.
@@ -164,9 +166,22 @@ def attack(
     `model` takes images (B, C, H, W) in [0, 1] and gives logits (B, classes); it stays as it is.
     `twin` is the same network at 16 bits, `other_seed` from another seed: transfer attacks are made
     on those that are given. `keys` are those of the configuration (`attack_images`,
-    `strong_steps`, ...). Raises ValueError for unknown keys.
+    `strong_steps`, ...). With `part` every attack that was made is kept in that file until all are,
+    and after a kill the same call goes on. Raises ValueError for unknown keys.
     """
     config: Config = override(keys, "attack")
     place = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     split = data.test.first(config.attack_images).to(place)
-    return evaluate(model, split, config, classes=data.classes, twin=twin, other_seed=other_seed)
+    about = fingerprint([model, twin, other_seed], config, split.codes) if part else ""
+    ledger = Ledger(part, about)
+    result = evaluate(
+        model,
+        split,
+        config,
+        classes=data.classes,
+        twin=twin,
+        other_seed=other_seed,
+        ledger=ledger,
+    )
+    ledger.remove()
+    return result

@@ -89,6 +89,12 @@ def fingerprint(networks: Sequence[nn.Module | None], config: Config, data: Tens
     for network in networks:
         digest.update(json.dumps(get_bits(network) if network else None).encode())
         for name, value in network.state_dict().items() if network else ():
-            digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-    digest.update(data.cpu().contiguous().numpy().tobytes())
+            digest.update(name.encode() + _bytes(value))
+    digest.update(_bytes(data))
     return digest.hexdigest()
+
+
+def _bytes(value: Tensor) -> bytes:
+    """What a tensor of any shape and type holds."""
+    plain = value.detach().cpu().contiguous().reshape(-1)
+    return plain.view(torch.uint8).numpy().tobytes()
