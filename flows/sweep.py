@@ -82,7 +82,7 @@ def _executor(workers: int, scheduler: str | None) -> Iterator[Executor]:
                 n_workers=workers,
                 threads_per_worker=1,
                 memory_limit=0,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # the usual port may be another sweep's
                 silence_logs=logging.CRITICAL + 1,  # of what a sweep that is cut off leaves
                 preload=DEAF,
             )
