@@ -190,4 +190,5 @@ def _attacked(own: Column, other: Column) -> Iterator[tuple[str, float, float]]:
     lost = [(row.epsilon, theirs.get(row.epsilon, 0.0) - row.accuracy) for row in own.worst_case]
     behind = [f"{100 * size:.2f} at {epsilon_text(epsilon)}" for epsilon, size in lost if size > 0]
     if behind:
-        yield f"points under the worst attack: {', '.join(behind)}", -1.0, 0.0
+        points = ", ".join(behind)
+        yield f"less accuracy under the worst attack (in points, {points})", -1.0, 0.0
