@@ -21,6 +21,7 @@ import numpy as np
 from flows import console
 from flows.array_energy import CYCLES, WARMUP, Bench
 from flows.array_schedule import Cycle, schedule
+from flows.console import FlowError
 from flows.layer_text import layer_text
 from flows.library import Library
 from flows.planning import layers_plan
@@ -167,6 +168,8 @@ def _arguments() -> argparse.Namespace:
 def main() -> int | None:
     """The command."""
     args = _arguments()
+    if args.workers < 1 or args.seed < 0:
+        raise FlowError("--workers must be 1 or more and --seed 0 or more.")
     layers, table = read_layers(args.layers), EnergyTable.load(args.table)
     needed = arrays(layers, args.schemes, args.side)
     if args.plan:

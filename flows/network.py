@@ -131,6 +131,8 @@ def _arguments() -> argparse.Namespace:
 def main() -> int | None:
     """The command."""
     args = _arguments()
+    if min(args.vectors, args.workers) < 1:
+        raise FlowError("--vectors and --workers must be 1 or more.")
     layers = read_layers(args.layers)
     chosen = layer_points(layers, args.schemes)
     kept = args.out.with_name(f"{args.out.name}.points")

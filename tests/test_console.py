@@ -351,6 +351,22 @@ def test_the_plan_of_a_bench_and_of_layers_counts_its_work(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("module", "words", "says"),
+    [
+        ("flows.network", (DIGITS, "--vectors", "0"), "--vectors and --workers must be 1 or more."),
+        ("flows.network", (DIGITS, "--workers", "0"), "--vectors and --workers must be 1 or more."),
+        ("flows.array_layers", (DIGITS, "--workers", "0"), "--workers must be 1 or more"),
+        ("flows.array_layers", (DIGITS, "--seed", "-1"), "--seed 0 or more"),
+        ("quanos.reproduce.__main__", ("--scale", "cpu", "--jobs", "-1"), "must not be negative"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_by_the_plan_too(module, words, says, capsys) -> None:
+    assert called(module, *words, "--plan") == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n"), says in err) == ("", 1, True)
+
+
 def test_the_plan_of_proofs_is_their_limit(tmp_path, capsys) -> None:
     words = (tmp_path / "a.v", "--netlist", tmp_path / "a.netlist.json", "--limit", "7")
     plan = planned(called("flows.equivalence", *words, "--plan", "--json"), capsys)

@@ -68,6 +68,8 @@ def _run(args: argparse.Namespace, command: str) -> int | None:
     if args.list:
         _list(list(experiments().values()), as_json=args.json)
         return None
+    if min(args.jobs or 0, args.time_limit, args.shard_mb) < 0:
+        raise ValueError("--jobs, --time-limit and --shard-mb must not be negative.")
     if args.plan and not args.scale:
         raise ValueError("--plan is of experiments; say which with --scale.")
     if args.plan:
