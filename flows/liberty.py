@@ -41,7 +41,7 @@ def read(raw: bytes, name: str, sha256: str) -> Library:
         line = getattr(error, "line", None)
         where = f", line {line}" if isinstance(line, int) and line > 0 else ""
         raise FlowError(
-            f"{name}{where} is not Liberty text that can be read ({type(error).__name__})."
+            f"{name}{where} is not Liberty text that can be read; give a whole .lib file."
         ) from None
     if group.group_name != "library":
         raise FlowError(f"{name} holds a {group.group_name}, not a library.")

@@ -274,10 +274,11 @@ def test_a_read_only_folder_is_one_sentence(tmp_path: Path, capsys) -> None:
 @pytest.mark.faults
 @pytest.mark.parametrize("size", [8, 96, 256])
 def test_a_disk_that_is_full_and_then_is_not(job: Job, tmp_path: Path, size: int) -> None:
-    """Every command of the main job on a disk too small, then on one large enough."""
+    """Every command of the main job where `size` KiB are left, then on a disk large enough."""
     with mounted(tmp_path / "disk", f"size={size}k") as disk:
         for words in CHAIN.values():
-            remount(disk, f"size={size}k")
+            used = shutil.disk_usage(disk).used // 1024
+            remount(disk, f"size={used + size}k")
             process = start(words, disk)
             _, said = process.communicate()
             assert process.returncode in (0, 2), said
