@@ -74,10 +74,18 @@ def _results(
 
 @contextlib.contextmanager
 def _executor(workers: int, scheduler: str | None) -> Iterator[Executor]:
+    with contextlib.ExitStack() as stack:
+        client = _client(scheduler) if scheduler else stack.enter_context(_local(workers))
+        yield stack.enter_context(client).get_executor(pure=False)
+
+
+@contextlib.contextmanager
+def _local(workers: int) -> Iterator[Any]:
+    """Client of a cluster on this machine. Raises FlowError where it does not start in time."""
     import distributed  # takes a second, and a sweep that is done needs none
 
     with contextlib.ExitStack() as stack:
-        if scheduler is None:
+        try:
             cluster = distributed.LocalCluster(  # type: ignore[no-untyped-call]
                 n_workers=workers,
                 threads_per_worker=1,
@@ -86,12 +94,16 @@ def _executor(workers: int, scheduler: str | None) -> Iterator[Executor]:
                 silence_logs=logging.CRITICAL + 1,  # of what a sweep that is cut off leaves
                 preload=DEAF,
             )
+            stack.enter_context(cluster)
             client = distributed.Client(  # type: ignore[no-untyped-call]
-                stack.enter_context(cluster), timeout=START_S, set_as_default=False
+                cluster, timeout=START_S, set_as_default=False
             )
-        else:
-            client = _client(scheduler)
-        yield stack.enter_context(client).get_executor(pure=False)
+        except (OSError, RuntimeError) as error:  # Dask waits by the wall clock, which may jump
+            raise FlowError(
+                f"no Dask cluster could be started on this machine ({error}); "
+                "try again, or give --workers 1, which needs none."
+            ) from None
+        yield client
 
 
 def _client(scheduler: str) -> Any:

@@ -420,7 +420,9 @@ def test_the_main_job_under_a_clock_that_jumps(job: Job, tmp_path: Path) -> None
     )
     place = tmp_path / "jumps"
     place.mkdir()
-    for stage, words in CHAIN.items():
+    alone = {"--workers": "1"}  # Dask waits by the wall clock, and does without one worker
+    for stage, given in CHAIN.items():
+        words = [alone.get(before, word) for before, word in zip(("", *given), given, strict=False)]
         with contextlib.suppress(subprocess.TimeoutExpired):
             killed = start(words, place, LD_PRELOAD=str(shim))
             killed.communicate(timeout=2.0)

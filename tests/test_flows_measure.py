@@ -15,7 +15,9 @@ import pytest
 from test_flows_table import HEADER, ROW
 
 from flows import measure_point, measure_print
+from flows.console import FlowError
 from flows.points import points
+from flows.sweep import sweep
 from flows.table import SCHEMES, EnergyTable
 
 
@@ -310,3 +312,17 @@ def test_published_figures_agree_or_say_why_not(capsys):
         assert line in lines
     for number in (1, 2, 3):
         assert sum(line.startswith(f"({number}) ") for line in lines) == 1
+
+
+def test_a_local_cluster_that_does_not_start_is_a_sentence(monkeypatch, tmp_path) -> None:
+    """As under a wall clock that jumps, by which Dask waits."""
+    distributed = pytest.importorskip("distributed", reason="Dask is not installed")
+
+    def late(**_: object) -> None:
+        raise RuntimeError("Cluster failed to start: timed out")
+
+    monkeypatch.setattr(distributed, "LocalCluster", late)
+    jobs = {key: lambda: [{"x": 1}] for key in "ab"}
+    with pytest.raises(FlowError, match=r"failed to start: timed out\); .* --workers 1"):
+        sweep(jobs, tmp_path, str, workers=2)
+    assert sweep(jobs, tmp_path, str, workers=1) == {"a": [{"x": 1}], "b": [{"x": 1}]}
