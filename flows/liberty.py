@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -45,10 +46,17 @@ def read(raw: bytes, name: str, sha256: str) -> Library:
         ) from None
     if group.group_name != "library":
         raise FlowError(f"{name} holds a {group.group_name}, not a library.")
+    with _about(name):
+        return _LibraryReader(group).library(sha256)
+
+
+@contextmanager
+def _about(what: str) -> Iterator[None]:
+    """Whatever the block refuses, or fails at, becomes a FlowError that begins with `what`."""
     try:
-        return _LibraryReader(group, name).library(sha256)
+        yield
     except FlowError as error:
-        raise FlowError(str(error) if name in str(error) else f"{name}: {error}") from None
+        raise FlowError(f"{what}: {error}") from None
     except (
         AssertionError,
         AttributeError,
@@ -57,7 +65,9 @@ def read(raw: bytes, name: str, sha256: str) -> Library:
         ValueError,
         ArithmeticError,
     ) as error:
-        raise FlowError(f"{name} is no NLDM library ({type(error).__name__}: {error}).") from None
+        raise FlowError(
+            f"{what} cannot be read as NLDM ({type(error).__name__}: {error})."
+        ) from None
 
 
 def _word(value: Any) -> str:
@@ -73,9 +83,24 @@ def _name(value: Any) -> str:
 
 
 def _number(value: Any) -> float:
-    number = float(_word(value))
+    """A quantity: small enough that no product with the library's units overflows."""
+    word = _word(value)
+    try:
+        number = float(word)
+    except ValueError:
+        raise FlowError(f"{word[:40]!r} is no number.") from None
     if not abs(number) <= _LARGEST:  # false for a NaN
-        raise ValueError(f"{number} is no quantity")
+        raise FlowError(f"{number} is no quantity; numbers up to {_LARGEST:g} are allowed.")
+    return number
+
+
+def _positive(value: Any) -> float:
+    """A unit's amount, by which other numbers are multiplied and divided."""
+    number = _number(value)
+    if not number >= 1 / _LARGEST:
+        raise FlowError(
+            f"a unit of {number:g} is none; {1 / _LARGEST:g} to {_LARGEST:g} are allowed."
+        )
     return number
 
 
@@ -110,16 +135,16 @@ def _function(group: Any, name: str) -> Function | None:
 class _LibraryReader:
     """The units, templates and thresholds of one library, and its cells read with them."""
 
-    def __init__(self, group: Any, name: str) -> None:
-        self.group, self.name = group, name
+    def __init__(self, group: Any) -> None:
+        self.group = group
         model = _attribute(group, "delay_model", "table_lookup")
         if model != "table_lookup":
-            raise FlowError(f"{name} has delay model {model}; only table_lookup (NLDM) is read.")
+            raise FlowError(f"the delay model is {model}; only table_lookup (NLDM) is read.")
         self.ps = self._unit("time_unit", "1ns", "s") / 1e-12
         self.volt = self._unit("voltage_unit", "1V", "V")
         self.nw = self._unit("leakage_power_unit", "1nW", "W") / 1e-9
         amount, unit = group.get_attribute("capacitive_load_unit", [1.0, "pf"])
-        self.ff = _number(amount) * _SI[_word(unit).lower().removesuffix("f")] / 1e-15
+        self.ff = _positive(amount) * _SI[_word(unit).lower().removesuffix("f")] / 1e-15
         self.fj = self.ff * self.volt**2  # Liberty: energy unit = load unit * voltage unit squared
         self.templates = {
             g.args[0] if isinstance(g.args[0], str) else _word(g.args[0]): g
@@ -132,13 +157,13 @@ class _LibraryReader:
         number = text.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
         prefix = text[len(number) :].removesuffix(symbol).removesuffix(symbol.lower())
         if prefix not in _SI:
-            raise FlowError(f"{self.name}: {name} {text!r} is not understood.")
-        return float(number or 1) * _SI[prefix]
+            raise FlowError(f"{name} {text!r} is not understood.")
+        return _positive(number or 1) * _SI[prefix]
 
     def library(self, sha256: str) -> Library:
-        cells = {c.name: c for c in (self._cell(g) for g in self.group.get_groups("cell"))}
+        cells = {c.name: c for c in map(self._cell, self.group.get_groups("cell"))}
         if not cells:
-            raise FlowError(f"{self.name} has no cells.")
+            raise FlowError("the library has no cells.")
         slew = [
             (_float(self.group, f"slew_{end}_threshold_pct_rise", fallback))
             for end, fallback in (("lower", 20.0), ("upper", 80.0))
@@ -183,6 +208,10 @@ class _LibraryReader:
 
     def _cell(self, group: Any) -> Cell:
         name = _name(group.args[0])
+        with _about(f"cell {name}"):
+            return self._named_cell(name, group)
+
+    def _named_cell(self, name: str, group: Any) -> Cell:
         gate = self._gate(group)
         register = self._register(group)
         kind, reason = _kind(group, gate, register)
@@ -282,7 +311,7 @@ class _LibraryReader:
             values = values if variables == [0, 1] else values.T
             grid = [index[variables.index(0)], index[variables.index(1)]]
         else:
-            raise FlowError(f"{self.name}: a {kind} table has axes that NLDM does not know.")
+            raise FlowError(f"a {kind} table has axes that NLDM does not know.")
         return Lut.of(np.array(grid[0]) * axes[0], np.array(grid[1]) * axes[1], values)
 
     def _arcs(self, pin: str, group: Any) -> list[Arc]:

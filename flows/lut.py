@@ -34,7 +34,9 @@ class Lut:
                 f"a table has {self.values.shape} values for {len(self.index_1)} x "
                 f"{len(self.index_2)} indices."
             )
-        if np.any(np.diff(self.index_1) <= 0) or np.any(np.diff(self.index_2) <= 0):
+        if not all(np.all(np.isfinite(x)) for x in (self.index_1, self.index_2, self.values)):
+            raise FlowError("a table's indices and values must be finite.")
+        if any(np.any(x[1:] <= x[:-1]) for x in (self.index_1, self.index_2)):
             raise FlowError("a table's indices must rise.")
 
     @classmethod

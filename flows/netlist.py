@@ -64,8 +64,8 @@ class Netlist:
     def load(cls, path: Path | str, library: Library, top: str | None = None) -> Self:
         """Read what Yosys' `write_json` wrote, and check it against the library.
 
-        Raises FlowError, with the name of the cell or net, for an unknown or unusable cell, an
-        undriven or multiply driven net, a constant x or z, a combinational loop.
+        Raises FlowError, with the names of the file, module and cell or net, for an unknown or
+        unusable cell, an undriven or multiply driven net, a constant x or z, a combinational loop.
         """
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -81,7 +81,10 @@ class Netlist:
             raise FlowError(
                 f"{path} is no netlist of Yosys' write_json ({type(error).__name__}: {error})."
             ) from None
-        netlist.check(library)
+        try:
+            netlist.check(library)
+        except FlowError as error:
+            raise FlowError(f"{path}: {error}") from None
         return netlist
 
     @cached_property
@@ -276,7 +279,7 @@ class _Reader:
         name = top or (tops[0] if tops else next(iter(mapped), ""))
         if name not in modules:
             raise FlowError(f"{path} has no module {name!r}; it has {', '.join(sorted(mapped))}.")
-        self.path, self.top, self.module = path, name, modules[name]
+        self.where, self.top, self.module = f"{path}: {name}", name, modules[name]
         self.names: dict[int, str] = {}
         for net, entry in sorted(self.module["netnames"].items(), key=self._name_rank):
             for k, bit in enumerate(entry["bits"]):
@@ -298,7 +301,7 @@ class _Reader:
         ports = self.module["ports"]
         for port, entry in ports.items():
             if entry["direction"] not in ("input", "output"):
-                raise FlowError(f"{self.path}: port {port} is an inout, which is not supported.")
+                raise FlowError(f"{self.where}: port {port} is an inout, which is not supported.")
         inputs = self._ports("input")
         instances = tuple(
             Instance(name, cell["type"].removeprefix("\\"), self._pins(name, cell["connections"]))
@@ -314,7 +317,7 @@ class _Reader:
         """A blank ends an escaped identifier of Verilog: what follows it would be read as code."""
         for name in (self.top, *self.module["ports"], *self.names.values(), *cells):
             if _BLANK.search(name):
-                raise FlowError(f"{self.path}: name {name!r} has a blank in it; rename it.")
+                raise FlowError(f"{self.where}: name {name!r} has a blank in it; rename it.")
 
     def _ports(self, direction: str) -> dict[str, tuple[int, ...]]:
         return {
@@ -327,7 +330,7 @@ class _Reader:
         pins = {}
         for pin, bits in sorted(connections.items()):
             if len(bits) > 1:
-                raise FlowError(f"{self.path}: pin {pin} of cell {name} is a bus; map it first.")
+                raise FlowError(f"{self.where}: pin {pin} of cell {name} is a bus; map it first.")
             if bits:
                 pins[pin] = self._net(bits[0], f"pin {pin} of cell {name}")
         return pins
@@ -337,7 +340,7 @@ class _Reader:
             return CONSTANTS.index(bit)
         if not isinstance(bit, int):
             raise FlowError(
-                f"{self.path}: {where} is tied to {bit!r}; only 0 and 1 are allowed "
+                f"{self.where}: {where} is tied to {bit!r}; only 0 and 1 are allowed "
                 "(look for an undriven or x-generating construct in the source)."
             )
         return self.number.setdefault(bit, len(CONSTANTS) + len(self.number))

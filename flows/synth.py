@@ -86,7 +86,7 @@ def _mapped(raw: Path, library: Library, top: str) -> Netlist:
     try:
         return Netlist.load(raw, library, top)
     except FlowError as error:
-        raise FlowError(str(error).replace(str(raw), top)) from None
+        raise FlowError(str(error).removeprefix(f"{raw}: ").replace(str(raw), top)) from None
 
 
 def synthesized(

@@ -7,6 +7,7 @@ and arrival by edge, and every state-dependent arc that can happen counts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -175,6 +176,11 @@ class _Analysis:
         arrival = start + tables[0].at(slew, load)
         known = self.arrival[net][edge]
         after = tables[1].at(slew, load)
+        if not (math.isfinite(arrival) and math.isfinite(after)):
+            raise FlowError(
+                f"{self.library.path}: cell {self.netlist.instances[i].cell}: its tables give no "
+                f"finite delay at a slew of {slew:g} ps and a load of {load:g} fF; mend them."
+            )
         self.slew[net][edge] = after if known is None else max(self.slew[net][edge], after)
         if known is None or arrival > known:
             self.arrival[net][edge] = arrival

@@ -138,6 +138,19 @@ def test_gzip_and_plain_are_the_same_library(tmp_path):
         (b"library (x) { delay_model : polynomial; cell (A) { area : 1; } }", "table_lookup"),
         (b'library (x) { time_unit : "1parsec"; cell (A) { area : 1; } }', "time_unit"),
         (b"\x1f\x8b broken", "damaged gzip"),
+        (
+            b'library (x) { time_unit : "1e300s"; cell (A) { area : 1; } }',
+            "1e[+]300 is no quantity",
+        ),
+        (b'library (x) { time_unit : "0ns"; cell (A) { area : 1; } }', "a unit of 0 is none"),
+        (b"library (x) { capacitive_load_unit (1e-320, ff); }", "a unit of 9.99989e-321 is none"),
+        (b"library (x) { nom_voltage : 1e999; cell (A) { area : 1; } }", "inf is no quantity"),
+        (b"library (x) { cell (A) { area : nan; } }", "cell A: nan is no quantity"),
+        (b"library (x) { cell (A) { area : much; } }", "cell A: 'much' is no number"),
+        (
+            b"library (x) { cell (A) { leakage_power () { value : -1e31; } } }",
+            "cell A: -1e[+]31 is",
+        ),
     ],
 )
 def test_bad_library_is_one_sentence(tmp_path, content, says):
@@ -146,6 +159,47 @@ def test_bad_library_is_one_sentence(tmp_path, content, says):
     with pytest.raises(FlowError, match=says) as refusal:
         Library.load(path)
     assert str(path) in str(refusal.value)
+
+
+ARC = """library (x) { time_unit : "1e30s";
+  lu_table_template (t) { variable_1 : input_net_transition; index_1 ("1, 2"); }
+  cell (INV_X1) { pin (ZN) { direction : output; function : "!A";
+    timing () { related_pin : "A"; cell_rise (t) { index_1 ("%s"); values ("%s"); } } } } }"""
+
+
+@pytest.mark.parametrize(
+    ("index", "values", "says"),
+    [
+        ("inf, inf", "1, 2", "inf is no quantity; numbers up to 1e[+]30 are"),
+        ("1, 2", "nan, 2", "nan is no quantity"),
+        ("1, 1e31", "1, 2", "1e[+]31 is no quantity"),
+        ("1, 1", "1, 2", "indices must rise"),
+        ("1, 2", "1", "ValueError: cannot reshape"),
+    ],
+)
+def test_a_bad_table_names_file_and_cell(tmp_path, index, values, says):
+    """The largest units with the largest numbers do not overflow: that table is read."""
+    path = tmp_path / "bad.lib"
+    path.write_text(ARC % ("-1e30, 1e30", "-1e30, 1e30"))
+    assert Library.load(path).cells["INV_X1"].arcs[0].cell_rise.index_1[1] == pytest.approx(1e72)
+    path.write_text(ARC % (index, values))
+    with pytest.raises(FlowError, match=f"{path}: cell INV_X1.*{says}"):
+        Library.load(path)
+
+
+@pytest.mark.parametrize(
+    ("index", "values", "says"),
+    [
+        ([np.inf, np.inf], [1, 2], "must be finite"),
+        ([1, np.nan], [1, 2], "must be finite"),
+        ([1, 2], [1, -np.inf], "must be finite"),
+        ([2, 1], [1, 2], "must rise"),
+        ([-1.7e308, 1.7e308], [1, 2, 3], "cannot reshape"),
+    ],
+)
+def test_a_table_of_no_numbers_is_refused(index, values, says):
+    with pytest.raises(ValueError, match=says):
+        Lut.of(index, [0.0], values)
 
 
 def test_compact_needs_its_cells():

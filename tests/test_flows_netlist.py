@@ -139,7 +139,8 @@ def test_hash_is_of_the_content(tmp_path):
     ],
 )
 def test_bad_netlist_is_one_sentence_with_the_name(tmp_path, cells, says):
-    with pytest.raises(FlowError, match=says):
+    path = tmp_path / "netlist.json"
+    with pytest.raises(FlowError, match=f"^{path}: top.*{says}"):
         load(tmp_path, module(cells))
 
 
@@ -153,5 +154,5 @@ def test_bad_netlist_is_one_sentence_with_the_name(tmp_path, cells, says):
     ],
 )
 def test_what_is_no_netlist_is_refused(tmp_path, text, says):
-    with pytest.raises(FlowError, match=says):
+    with pytest.raises(FlowError, match=f"^{tmp_path / 'netlist.json'} .*{says}"):
         load(tmp_path, text)

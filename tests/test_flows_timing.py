@@ -17,6 +17,7 @@ from flows.clocks import clock_nets
 from flows.console import FlowError
 from flows.delays import instance_delays
 from flows.library import Library
+from flows.lut import Lut
 from flows.netlist import Netlist
 from flows.synth import synthesize
 from flows.timing import Conditions, analyse
@@ -74,6 +75,23 @@ def test_a_register_without_setup_times_still_ends_a_path(tmp_path):
     timing, strict = analyse(netlist, library), analyse(netlist, LIBRARY)
     assert timing.endpoint == "D of second"
     assert 0 < timing.critical_path_ps < strict.critical_path_ps
+
+
+@pytest.mark.parametrize(
+    ("axis", "column"),
+    [([0.0, 1e-309], [0.0, 1.0]), ([0.0, 1.0], [-1e308, 1e308])],
+    ids=["steep axis", "steep values"],
+)
+@pytest.mark.parametrize("table", ["cell_rise", "fall_transition"])
+def test_a_table_that_overflows_is_named_with_its_cell(tmp_path, axis, column, table):
+    """A NaN compares as shorter than any path: it was left out of the longest one."""
+    netlist = load(tmp_path, module(PIPE, PORTS))
+    gate = LIBRARY.cells["NAND2_X1"]
+    steep = Lut.of(axis, [0.0], column)
+    arcs = tuple(replace(found, **{table: steep}) for found in gate.arcs)
+    library = replace(LIBRARY, cells=LIBRARY.cells | {"NAND2_X1": replace(gate, arcs=arcs)})
+    with pytest.raises(FlowError, match="lib: cell NAND2_X1: its tables give no finite delay"):
+        analyse(netlist, library)
 
 
 @pytest.mark.parametrize(

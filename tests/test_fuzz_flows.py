@@ -52,7 +52,6 @@ def read_netlist(path: Path) -> str:
 FUNCTION = b"!(A1 & A2) | B' ^ (C D + 1)"
 SPEC = asdict(MacSpec(scheme="dvafs"))
 NET = module(CHAIN)
-TOP = ("top",)
 load_saif = partial(read_saif, netlist=NETLIST)
 
 CASES = (
@@ -60,8 +59,8 @@ CASES = (
     Case("table, forged", good.table(), EnergyTable.load, TableError, good.as_table),
     Case("liberty", good.LIBERTY, read_liberty, FlowError),
     Case("function", FUNCTION, read_function, FlowError),
-    Case("netlist", as_json(NET), read_netlist, FlowError, named=TOP),
-    Case("netlist, forged", NET, read_netlist, FlowError, as_json, TOP),
+    Case("netlist", as_json(NET), read_netlist, FlowError),
+    Case("netlist, forged", NET, read_netlist, FlowError, as_json),
     Case("saif", good.saif(), load_saif, FlowError),
     Case("stimulus", good.as_npz({"w": [1, 2], "a": [3, 4]}), stimulus.load, FlowError),
     Case("operands", good.as_npz(good.OPERANDS), stimulus.OperandFile.load, FlowError),
