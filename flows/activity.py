@@ -2,8 +2,9 @@
 
 `python -m flows.activity NETLIST.json [--liberty LIB] --delays zero|nldm --stimulus
 uniform|gaussian|FILE.npz --vectors N --seed S --out FILE.saif`. Register contents do not depend on
-gate delays: `flows.functional` finds them cycle by cycle, and then every (stream, cycle) is one bit
-of the timed simulation (`flows.waveform`, or the same in C through `flows.engine`).
+gate delays: `flows.simulator.functional` finds them cycle by cycle, and then every (stream, cycle)
+is one bit of the timed simulation (`flows.simulator.waveform`, or the same in C through
+`flows.simulator.engine`).
 """
 
 from __future__ import annotations
@@ -17,21 +18,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flows import case as case_analysis
-from flows import console, kernel, stimulus, waveform
-from flows.batches import Batches, Counts, save, save_counts
-from flows.circuit import Circuit
+from flows import console, stimulus
 from flows.console import FlowError
-from flows.cycles import Codes
-from flows.delays import REJECT, STEP_PS, Delays
-from flows.engine import Engine
-from flows.functional import Bits, Functional
+from flows.gates import case as case_analysis
+from flows.gates.circuit import Circuit
 from flows.library import Library
 from flows.netlist import Netlist
-from flows.settled import Settled
+from flows.simulator import kernel, waveform
+from flows.simulator.batches import Batches, Counts, save, save_counts
+from flows.simulator.cycles import Codes
+from flows.simulator.delays import REJECT, STEP_PS, Delays
+from flows.simulator.engine import Engine
+from flows.simulator.functional import Bits, Functional
+from flows.simulator.settled import Settled
+from flows.simulator.waveform import Plan, Words
 from flows.stimulus import Round
 from flows.timing import Conditions
-from flows.waveform import Plan, Words
 from hw.command import Parser
 
 Inputs = Mapping[int, Bits] | Mapping[str, Codes]

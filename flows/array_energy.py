@@ -18,12 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from flows import array_schedule, console
+from flows import console
 from flows.activity import Simulator
-from flows.array_schedule import Cycle
+from flows.arrays import array_schedule
+from flows.arrays.array_schedule import Cycle
 from flows.console import FlowError
+from flows.energy.measure_point import half_width
 from flows.library import Library
-from flows.measure_point import half_width
 from flows.netlist import Netlist
 from flows.power import PowerModel
 from flows.supply import LAW, NOMINAL_V

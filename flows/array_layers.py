@@ -20,14 +20,14 @@ import numpy as np
 
 from flows import console
 from flows.array_energy import CYCLES, WARMUP, Bench
-from flows.array_schedule import Cycle, schedule
+from flows.arrays.array_schedule import Cycle, schedule
+from flows.arrays.layer_text import layer_text
 from flows.console import FlowError
-from flows.layer_text import layer_text
 from flows.library import Library
 from flows.planning import layers_plan
 from flows.stimulus import Codes, activations, weights
 from flows.synth import Job, synthesize_all
-from flows.synth_script import Options
+from flows.synthesis.synth_script import Options
 from flows.table import SCHEMES, EnergyTable
 from hw.command import Parser
 from hw.rtl.layers import Layer, read_layers

@@ -21,17 +21,18 @@ from pathlib import Path
 
 import numpy as np
 
-from flows import bench_rivals, bench_scale, console
+from flows import console
 from flows.activity import Simulator
-from flows.batches import Batches
-from flows.bench_rivals import LETTER, PLAIN, REPEATS, VERILATOR, WAVESIM, Row, rates
-from flows.bench_scale import Size
+from flows.benches import bench_rivals, bench_scale
+from flows.benches.bench_rivals import LETTER, PLAIN, REPEATS, VERILATOR, WAVESIM, Row, rates
+from flows.benches.bench_scale import Size
 from flows.console import FlowError
-from flows.functional import Bits
 from flows.library import Library
 from flows.netlist import Netlist
+from flows.simulator.batches import Batches
+from flows.simulator.functional import Bits
+from flows.simulator.waveform import Plan
 from flows.stimulus import BATCHES, Codes, mac_words, rounds, spread
-from flows.waveform import Plan
 from hw.command import Parser
 from hw.rtl.spec import MacSpec
 
@@ -259,14 +260,14 @@ def _machine() -> str:
 GROWTH = 1.3  # that passes for linear
 DEVICE = 20  # times the processor, asked of a CUDA device
 MEMORY_TB_S = (3, 8)  # what such devices' memories do
-BYTES = 4.4  # that flows.waveform's array operations move a step and vector; a test counts them
+BYTES = 4.4  # that simulator.waveform's array operations move a step and vector; a test counts them
 CUDA = """A CUDA device, {times} times the processor: not written. Run by an array library, every
-  operation is a pass through the device's memory. Those of `flows/waveform.py` move {bytes} bytes
-  for each of this MAC's {steps:,} steps and vectors, at {times} times our timed rate {tb:.1f} TB/s;
-  such memories do {slow} to {fast}, enough for {least:.0f} to {most:.0f} times. A kernel that reads
-  a gate's inputs once and writes its output once would move {once:.0f} kB a vector,
-  {once_tb:.1f} TB/s: possible, but a kernel of its own is not little code, and there was no device
-  to try it on."""
+  operation is a pass through the device's memory. Those of `flows.simulator.waveform` move
+  {bytes} bytes for each of this MAC's {steps:,} steps and vectors, at {times} times our timed
+  rate {tb:.1f} TB/s; such memories do {slow} to {fast}, enough for {least:.0f} to {most:.0f} times.
+  A kernel that reads a gate's inputs once and writes its output once would move {once:.0f} kB a
+  vector, {once_tb:.1f} TB/s: possible, but a kernel of its own is not little code, and there was no
+  device to try it on."""
 GOALS = (
     (LETTER, "nldm", 500),
     (PLAIN, "nldm", 500),

@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from flows import console
+from flows.cells.liberty_write import to_liberty
+from flows.cells.lut import Lut
 from flows.console import FlowError
-from flows.liberty_write import to_liberty
 from flows.library import Arc, Cell, InternalPower, Library
-from flows.lut import Lut
 from hw.command import Parser
 
 CELLS = (

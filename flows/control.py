@@ -18,7 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from flows import console, yosys
+from flows import console
+from flows.synthesis import yosys
 from hw.command import Parser
 from hw.rtl.properties import BAD, emit_properties
 from hw.rtl.spec import ArraySpec

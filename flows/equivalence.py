@@ -2,9 +2,10 @@
 
 `python -m flows.equivalence --rtl build/rtl --synth build/synth` proves every design that stands in
 both folders; `python -m flows.equivalence DESIGN.v... --netlist NAME.netlist.json` one of them.
-Both sides are cut at their registers (flows.cut), so that equal next states and outputs remain to
-be proved, by the engine `sweep` or, where it is small enough, `sat` (flows.engines). Exit status: 0
-nothing differs, 1 a netlist differs from its design, 2 bad input.
+Both sides are cut at their registers (flows.proof.cut), so that equal next states and outputs
+remain to be proved, by the engine `sweep` or, where it is small enough, `sat`
+(flows.proof.engines). Exit status: 0 nothing differs, 1 a netlist differs from its design, 2 bad
+input.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from flows import console, yosys
-from flows.circuit import Circuit
+from flows import console
 from flows.console import FlowError
-from flows.correspondence import name_registers
-from flows.cut import PASSES, cut_design, cut_netlist, register_names
-from flows.engines import DIFFERENT, ENGINES, EQUAL, UNDECIDED
+from flows.gates.circuit import Circuit
 from flows.library import Library
 from flows.netlist import Netlist
+from flows.proof.correspondence import name_registers
+from flows.proof.cut import PASSES, cut_design, cut_netlist, register_names
+from flows.proof.engines import DIFFERENT, ENGINES, EQUAL, UNDECIDED
+from flows.synthesis import yosys
 from hw.command import Parser
 from hw.plan import Plan, Step
 

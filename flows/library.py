@@ -1,7 +1,7 @@
 """A cell library in one set of units: ps, fF, fJ, nW, um2, V.
 
-`Library.load` reads any NLDM Liberty file (`.lib` or `.lib.gz`; `flows.liberty` does the reading);
-without a path it gives the compact 45 nm library that ships with the package.
+`Library.load` reads any NLDM Liberty file (`.lib` or `.lib.gz`; `flows.cells.liberty` does the
+reading); without a path it gives the compact 45 nm library that ships with the package.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from flows.boolean import Function
-from flows.lut import Lut
+from flows.cells.boolean import Function
+from flows.cells.lut import Lut
 
 Kind = Literal["comb", "flipflop", "clockgate", "latch", "other"]
 Edge = Literal["rise", "fall"]
@@ -223,7 +223,7 @@ class Library:
         Raises FlowError (one sentence) for a file that is no NLDM library, OSError for a missing
         one.
         """
-        from flows.library_cache import load
+        from flows.cells.library_cache import load
 
         return load(Path(path) if path is not None else SHIPPED)
 

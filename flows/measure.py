@@ -28,18 +28,19 @@ from typing import Any
 
 import numpy as np
 
-from flows import console, measure_print
+from flows import console
 from flows.console import FlowError
-from flows.delays import REJECT, STEP_PS
-from flows.measure_point import Settings, key, library_of, measure, operands_of
+from flows.energy import measure_print
+from flows.energy.measure_point import Settings, key, library_of, measure, operands_of
+from flows.energy.points import STIMULI, UNEQUAL_STIMULUS, Point, parse_bits, points
 from flows.netlist import Netlist
-from flows.points import STIMULI, UNEQUAL_STIMULUS, Point, parse_bits, points
 from flows.power import check_library
+from flows.simulator.delays import REJECT, STEP_PS
 from flows.stimulus import BATCHES, CYCLES, check_operands, rounds
 from flows.supply import LAW, LOWEST_V, NOMINAL_V
 from flows.sweep import Job, sweep
 from flows.synth import Synthesis, synthesize
-from flows.synth_script import Options
+from flows.synthesis.synth_script import Options
 from flows.table import SCHEMES, EnergyRow, EnergyTable, TableHeader
 from flows.timing import Conditions, critical_path_ps
 from hw.command import Parser

@@ -3,8 +3,8 @@
 Yosys puts single mutations into the gate netlist (an inverted, constant or conditionally inverted
 pin), all into one netlist, selected by a port `mutant`. The bench of the MAC then runs on each
 until its first mismatch. A mutant that it cannot tell from the circuit has to be proved equivalent
-(`flows.mutant_proof`), or the bench lacks a case. Exit status: 0 enough killed and every survivor
-explained, 1 not so, 2 bad input.
+(`flows.proof.mutant_proof`), or the bench lacks a case. Exit status: 0 enough killed and every
+survivor explained, 1 not so, 2 bad input.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from flows import console, yosys
+from flows import console
 from flows.console import FlowError, write_text
-from flows.mutant_proof import Proof, prove
+from flows.proof.mutant_proof import Proof, prove
+from flows.synthesis import yosys
 from hw.command import Parser
 from hw.rtl.spec import MacSpec
 from hw.rtl.verilog import read_spec

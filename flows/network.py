@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows import console
+from flows.arrays.layer_text import layer_text
 from flows.console import FlowError
-from flows.layer_text import layer_text
+from flows.energy.measure_point import Settings
+from flows.energy.points import SIGNED, UNEQUAL_STIMULUS, Point
 from flows.measure import make_table
-from flows.measure_point import Settings
 from flows.planning import points_plan
-from flows.points import SIGNED, UNEQUAL_STIMULUS, Point
 from flows.table import SCHEMES, EnergyTable
 from hw.command import Parser
 from hw.rtl.layers import Layer, read_layers

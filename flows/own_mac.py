@@ -1,9 +1,9 @@
 """An energy table of MACs that are not the project's: `python -m flows.own_mac FILE.toml --out T`.
 
 FILE.toml says how each netlist (of `flows.synth`, or any that Yosys' write_json wrote) is driven;
-`flows.mac_drive` explains it. Rows take the place of the scheme that the file names. Their supply
-is the library's own: how delay and energy move with it is known of the project's 45 nm library
-alone. Stimuli are `uniform` and, where activations can be signed, `uniform_signed`.
+`flows.energy.mac_drive` explains it. Rows take the place of the scheme that the file names. Their
+supply is the library's own: how delay and energy move with it is known of the project's 45 nm
+library alone. Stimuli are `uniform` and, where activations can be signed, `uniform_signed`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from pathlib import Path
 
 import numpy as np
 
-from flows import console, mac_drive, stimulus
+from flows import console, stimulus
 from flows.activity import Simulator
 from flows.console import FlowError
-from flows.delays import REJECT, STEP_PS
+from flows.energy import mac_drive
+from flows.energy.mac_drive import OwnMac, Point, check_ports, points, read
+from flows.energy.measure_point import WARMUP, Bench, batch_energies, per_mac, rounded
+from flows.energy.points import SIGNED
 from flows.library import Library
-from flows.mac_drive import OwnMac, Point, check_ports, points, read
 from flows.measure import CLOCK_STEP_PS, today
-from flows.measure_point import WARMUP, Bench, batch_energies, per_mac, rounded
 from flows.netlist import Netlist
-from flows.points import SIGNED
 from flows.power import PowerModel, check_library
+from flows.simulator.delays import REJECT, STEP_PS
 from flows.table import EnergyRow, EnergyTable, TableHeader
 from flows.timing import critical_path_ps
 from hw.command import Parser

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flows.console import FlowError
+from flows.energy.measure_point import Settings, key, library_of, measure
+from flows.energy.points import Point
 from flows.library import Library
-from flows.measure_point import Settings, key, library_of, measure
-from flows.points import Point
 from flows.synth import Job, Synthesis, synthesize, synthesized
-from flows.synth_script import Options
+from flows.synthesis.synth_script import Options
 from hw.plan import Plan, Step
 from hw.rtl.spec import ArraySpec
 

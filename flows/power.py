@@ -24,12 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows import console
-from flows.cell_power import CellPower, Parts
-from flows.clocks import clock_nets, clock_slews
 from flows.console import FlowError
+from flows.energy.cell_power import CellPower, Parts
+from flows.gates.clocks import clock_nets, clock_slews
 from flows.library import Library
 from flows.netlist import CONSTANTS, Netlist
-from flows.saif import Activity, read_saif
+from flows.simulator.saif import Activity, read_saif
 from flows.timing import Conditions, analyse
 from hw.command import Parser
 
@@ -203,7 +203,7 @@ def power(
 
 def main() -> int:
     """Price a netlist's activity; print watts by part."""
-    from flows import stages  # which builds on this module
+    from flows.energy import stages  # which builds on this module
 
     parser = Parser("python -m flows.power", __doc__)
     parser.add_argument("netlist", type=Path, metavar="NETLIST.json")

@@ -21,10 +21,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.circuit import Circuit
 from flows.console import FlowError
-from flows.functional import Bits
+from flows.gates.circuit import Circuit
 from flows.netlist import Netlist
+from flows.simulator.functional import Bits
 from hw.rtl.npz import read_npz
 from hw.rtl.spec import MacSpec, Mode
 

@@ -21,15 +21,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from flows import console, synth_print, yosys
-from flows.cell_models import cell_models
+from flows import console
+from flows.cells.cell_models import cell_models
 from flows.console import FlowError, write_text
+from flows.gates.netlist_write import tidy, to_json, to_verilog
 from flows.library import Library
 from flows.netlist import Netlist
-from flows.netlist_write import tidy, to_json, to_verilog
-from flows.synth_script import SOURCE, Options, check_log, script
+from flows.synthesis import synth_print, yosys
+from flows.synthesis.synth_script import SOURCE, Options, check_log, script
+from flows.synthesis.unknowns import check_unknowns
 from flows.timing import critical_path_ps
-from flows.unknowns import check_unknowns
 from hw.command import Parser
 
 FLOW = 4  # counts up when the script below gives other netlists

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from flows import case as case_analysis
 from flows import console
-from flows.boolean import Function
-from flows.case import State
-from flows.clocks import clock_nets
+from flows.cells.boolean import Function
 from flows.console import FlowError
+from flows.gates import case as case_analysis
+from flows.gates.case import State
+from flows.gates.clocks import clock_nets
 from flows.library import EDGES, Arc, Cell, Edge, Library
 from flows.netlist import Instance, Netlist
 from hw.command import Parser

@@ -14,7 +14,7 @@ from test_flows_netlist import CHAIN, LIBRARY, module
 from test_flows_table import HEADER, ROW, change
 
 from flows.netlist import Netlist
-from flows.saif import write_saif
+from flows.simulator.saif import write_saif
 from flows.table import EnergyTable
 
 

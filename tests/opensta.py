@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 
-from flows import case
+from flows.gates import case
 
 STA = shutil.which("sta")
 HEAD = """

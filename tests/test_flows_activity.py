@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from test_flows_library import full_library
 
-from flows import icarus
 from flows.activity import Simulator
-from flows.functional import Functional
+from flows.benches import icarus
 from flows.library import Library
 from flows.netlist import Netlist
-from flows.saif import read_saif
+from flows.simulator.functional import Functional
+from flows.simulator.saif import read_saif
 from flows.stimulus import CYCLES, mac_inputs, rounds
 from flows.synth import synthesize
 from hw.rtl.spec import MacSpec
@@ -143,7 +143,7 @@ def test_without_a_compiler_the_counts_are_the_same(
         return made.run(inputs, WARMUP, batches)
 
     compiled = counted(threads)
-    monkeypatch.setattr("flows.kernel.available", lambda: False)
+    monkeypatch.setattr("flows.simulator.kernel.available", lambda: False)
     plain = counted()
     for name in ("vectors", "toggles", "settled", "ones"):
         assert np.array_equal(getattr(plain, name), getattr(compiled, name))

@@ -5,14 +5,16 @@ from functools import cache
 import numpy as np
 import pytest
 
-from flows import array_energy, array_schedule, icarus, verilator
+from flows import array_energy
 from flows.activity import Simulator
-from flows.functional import Functional
+from flows.arrays import array_schedule
+from flows.benches import icarus, verilator
 from flows.library import Library
 from flows.netlist import Netlist
+from flows.simulator.functional import Functional
 from flows.stimulus import activations, weights
 from flows.synth import synthesize
-from flows.synth_script import Options
+from flows.synthesis.synth_script import Options
 from flows.table import EnergyTable
 from hw.rtl.spec import ArraySpec
 from hw.rtl.verilog import write

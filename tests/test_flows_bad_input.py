@@ -13,7 +13,7 @@ from test_flows_synth import MAC
 
 from flows.library import SHIPPED, Library
 from flows.netlist import Netlist
-from flows.saif import write_saif
+from flows.simulator.saif import write_saif
 from flows.synth import synthesize
 
 LIBRARY = Library.load()

@@ -7,16 +7,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from flows import bench_scale, kernel, waveform
 from flows.activity import Simulator
 from flows.bench import BYTES, Row, page
-from flows.bench_scale import Size
-from flows.circuit import Circuit
-from flows.engine import Engine
+from flows.benches import bench_scale
+from flows.benches.bench_scale import Size
+from flows.gates.circuit import Circuit
 from flows.library import Library
 from flows.netlist import Netlist
+from flows.simulator import kernel, waveform
+from flows.simulator.engine import Engine
+from flows.simulator.waveform import Plan
 from flows.synth import synthesize
-from flows.waveform import Plan
 from hw.rtl.spec import MacSpec
 from hw.rtl.verilog import write
 

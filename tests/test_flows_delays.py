@@ -2,11 +2,11 @@
 
 import pytest
 
-from flows.circuit import Circuit
 from flows.console import FlowError
-from flows.delays import Delays, GateDelay, instance_delays
+from flows.gates.circuit import Circuit
 from flows.library import Library
 from flows.netlist import Netlist
+from flows.simulator.delays import Delays, GateDelay, instance_delays
 from flows.synth import synthesize
 
 

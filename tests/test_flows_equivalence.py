@@ -7,15 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from flows import console, engines
-from flows.circuit import Circuit
-from flows.correspondence import name_registers
-from flows.cut import cut_design, cut_netlist, register_names
-from flows.engines import DIFFERENT, EQUAL, UNDECIDED
+from flows import console
 from flows.equivalence import Pair, main, pairs_in, prove
+from flows.gates.circuit import Circuit
+from flows.gates.netlist_write import to_json
 from flows.library import Library
 from flows.netlist import Netlist
-from flows.netlist_write import to_json
+from flows.proof import engines
+from flows.proof.correspondence import name_registers
+from flows.proof.cut import cut_design, cut_netlist, register_names
+from flows.proof.engines import DIFFERENT, EQUAL, UNDECIDED
 from flows.synth import synthesize
 from hw.rtl.spec import MacSpec
 from hw.rtl.verilog import write

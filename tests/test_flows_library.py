@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.boolean import Function
+from flows.cells.boolean import Function
+from flows.cells.liberty_write import to_liberty
+from flows.cells.lut import Lut
 from flows.compact import CELLS, compact
 from flows.console import FlowError
-from flows.liberty_write import to_liberty
 from flows.library import SHIPPED, Library
-from flows.lut import Lut
 
 LIBERTY = Path(__file__).parents[2] / "shared" / "liberty"
 CORNERS = {"typ": (1.1, 25.0), "slow": (0.95, 125.0), "fast": (1.25, 0.0)}

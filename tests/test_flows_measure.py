@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from test_flows_table import HEADER, ROW
 
-from flows import measure_point, measure_print
 from flows.console import FlowError
-from flows.points import points
+from flows.energy import measure_point, measure_print
+from flows.energy.points import points
 from flows.sweep import sweep
 from flows.table import SCHEMES, EnergyTable
 

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from flows.console import FlowError
+from flows.gates.netlist_write import tidy, to_json, to_verilog
 from flows.library import Library
 from flows.netlist import Netlist
-from flows.netlist_write import tidy, to_json, to_verilog
 
 LIBRARY = Library.load()
 

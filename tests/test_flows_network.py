@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from test_flows_tiling import layer, write
 
+from flows.energy.points import Point
 from flows.network import layer_points, main, stream, uniform, write_streams
-from flows.points import Point
 from flows.stimulus import OperandFile
 from flows.table import EnergyTable
 

@@ -20,11 +20,11 @@ from test_flows_library import full_library
 from test_flows_synth import MAC
 
 from flows.activity import Simulator
-from flows.clocks import clock_nets
+from flows.gates.clocks import clock_nets
+from flows.gates.netlist_write import to_verilog
 from flows.netlist import Instance, Netlist
-from flows.netlist_write import to_verilog
 from flows.power import PowerModel
-from flows.saif import Activity
+from flows.simulator.saif import Activity
 from flows.stimulus import mac_inputs, rounds
 from flows.synth import synthesize
 from flows.timing import analyse

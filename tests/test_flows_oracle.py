@@ -9,10 +9,10 @@ import opensta
 import pytest
 from test_flows_library import full_library
 
-from flows import icarus
 from flows.activity import Simulator
+from flows.benches import icarus
+from flows.energy.measure_point import Bench, batch_energies, per_mac
 from flows.library import Library
-from flows.measure_point import Bench, batch_energies, per_mac
 from flows.netlist import Netlist
 from flows.power import PowerModel
 from flows.stimulus import CYCLES, mac_inputs, mac_words, rounds

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from flows.console import FlowError
+from flows.energy.mac_drive import OwnMac, Point, check_ports, lane_words, points, read
+from flows.energy.measure_point import WARMUP, batch_energies, per_mac
 from flows.library import Library
-from flows.mac_drive import OwnMac, Point, check_ports, lane_words, points, read
-from flows.measure_point import WARMUP, batch_energies, per_mac
 from flows.own_mac import clock_period_ps, load, make_table, measure
 from flows.stimulus import mac_words, rounds
 from flows.synth import synthesize

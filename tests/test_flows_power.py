@@ -15,14 +15,14 @@ from test_flows_netlist import load, module
 from test_flows_synth import MAC
 from test_flows_timing import PIPE, PORTS
 
-from flows import stages
-from flows.boolean import Function
-from flows.cell_power import StateWords
+from flows.cells.boolean import Function
 from flows.console import FlowError
+from flows.energy import stages
+from flows.energy.cell_power import StateWords
 from flows.library import Library
 from flows.netlist import Netlist
 from flows.power import PowerModel, power
-from flows.saif import Activity, read_saif, write_saif
+from flows.simulator.saif import Activity, read_saif, write_saif
 from flows.synth import synthesize
 from flows.timing import Conditions
 
@@ -311,7 +311,7 @@ def test_activity_is_checked(mac, duty, density, says):
 
 
 def test_command(mac, tmp_path):
-    from flows.netlist_write import to_json
+    from flows.gates.netlist_write import to_json
 
     netlist = tmp_path / "mac.json"
     netlist.write_text(to_json(mac, LIBRARY))

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from flows import kernel
 from flows.activity import Simulator
-from flows.boolean import Function
-from flows.circuit import Circuit
+from flows.cells.boolean import Function
 from flows.console import FlowError
+from flows.gates.circuit import Circuit
 from flows.library import Cell, ClockGate, Library, Pin, Register
 from flows.netlist import ONE, ZERO, Instance, Netlist
-from flows.schedule import Kind, Schedule
+from flows.simulator import kernel
+from flows.simulator.schedule import Kind, Schedule
 
 WARMUP = 3
 CLK, E, R, X, Q0, QN0, D0, GATED, QN1, D1, TIE, Y, END = range(2, 15)
@@ -71,7 +71,7 @@ def test_counts_are_those_of_numpy(streams, monkeypatch):
         return Simulator(NETLIST, LIBRARY, delays="zero").run(bits(streams), WARMUP)
 
     compiled = counted()
-    monkeypatch.setattr("flows.kernel.available", lambda: False)
+    monkeypatch.setattr("flows.simulator.kernel.available", lambda: False)
     plain = counted()
     for name in ("toggles", "settled", "ones"):
         assert np.array_equal(getattr(plain, name), getattr(compiled, name)), name
@@ -83,7 +83,7 @@ def test_counts_are_those_of_numpy(streams, monkeypatch):
 @pytest.mark.parametrize("reset", [1, WARMUP + 100])
 def test_a_reset_that_becomes_active_is_refused(compiled, reset, monkeypatch):
     if not compiled:
-        monkeypatch.setattr("flows.kernel.available", lambda: False)
+        monkeypatch.setattr("flows.simulator.kernel.available", lambda: False)
     with pytest.raises(FlowError, match="asynchronous set or reset becomes active"):
         Simulator(NETLIST, LIBRARY, delays="zero").run(bits(70, reset), WARMUP)
 

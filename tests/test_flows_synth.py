@@ -13,7 +13,7 @@ from flows.console import FlowError
 from flows.library import Library
 from flows.netlist import Netlist
 from flows.synth import synthesize
-from flows.synth_script import Options
+from flows.synthesis.synth_script import Options
 from hw.rtl.spec import ArraySpec
 from hw.rtl.verilog import write
 

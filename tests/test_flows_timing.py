@@ -12,13 +12,13 @@ from test_flows_library import full_library
 from test_flows_netlist import load, module
 from test_flows_synth import MAC
 
-from flows import case
-from flows.clocks import clock_nets
+from flows.cells.lut import Lut
 from flows.console import FlowError
-from flows.delays import instance_delays
+from flows.gates import case
+from flows.gates.clocks import clock_nets
 from flows.library import Library
-from flows.lut import Lut
 from flows.netlist import Netlist
+from flows.simulator.delays import instance_delays
 from flows.synth import synthesize
 from flows.timing import Conditions, analyse
 

@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from flows import icarus, kernel
-from flows.boolean import Function
-from flows.circuit import Circuit
-from flows.counting import Counter
-from flows.delays import Delays, GateDelay
+from flows.benches import icarus
+from flows.cells.boolean import Function
+from flows.gates.circuit import Circuit
 from flows.library import Cell, Library, Pin
 from flows.netlist import Instance, Netlist
-from flows.waveform import ONES, Plan, count, waves
+from flows.simulator import kernel
+from flows.simulator.counting import Counter
+from flows.simulator.delays import Delays, GateDelay
+from flows.simulator.waveform import ONES, Plan, count, waves
 
 FUNCTIONS = {
     "INV": "!A",
@@ -64,7 +65,7 @@ def case(seed, reject, words=1):
 
 
 def naive(circuit, delays, initial, final, horizon=400):
-    """One vector, step by step, straight from the words of `flows.delays`; values by net."""
+    """One vector, step by step, straight from the words of `simulator.delays`; values by net."""
     value = {0: [0] * horizon, 1: [1] * horizon}
     for net in circuit.sources:
         rise, fall = delays.sources[net]

@@ -12,13 +12,14 @@ from fuzzing import Case, spoil_often
 from good_flow_files import NETLIST, as_json
 from test_flows_netlist import CHAIN, LIBRARY, module
 
-from flows import liberty, stimulus
-from flows.boolean import Function
+from flows import stimulus
+from flows.cells import liberty
+from flows.cells.boolean import Function
 from flows.console import FlowError
+from flows.gates.netlist_write import to_verilog
 from flows.library import Library
 from flows.netlist import Netlist
-from flows.netlist_write import to_verilog
-from flows.saif import read_saif
+from flows.simulator.saif import read_saif
 from flows.table import EnergyTable, TableError
 from hw.rtl.layers import read_layer
 from hw.rtl.spec import MacSpec

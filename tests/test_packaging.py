@@ -79,8 +79,9 @@ def wheel(dist: Path) -> Path:
 
 
 SHIPPED = (
-    "flows/energy_table.json", "flows/compact45.lib", "flows/kernel.c", "quanos/report.css",
-    "quanos/presets/digits.toml", "hw/rtl/mac.py", "hw/tb/harness.py", "quanos/cli.py",
+    "flows/energy_table.json", "flows/compact45.lib", "flows/simulator/kernel.c",
+    "quanos/report.css", "quanos/presets/digits.toml", "hw/rtl/mac.py", "hw/tb/harness.py",
+    "quanos/cli.py",
 )  # fmt: skip
 
 

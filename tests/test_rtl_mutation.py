@@ -6,9 +6,9 @@ import re
 import pytest
 
 from flows import mutate, synth
-from flows.cell_models import cell_models
+from flows.cells.cell_models import cell_models
 from flows.library import Library
-from flows.mutant_proof import cut_models, legal, prove
+from flows.proof.mutant_proof import cut_models, legal, prove
 from hw.rtl.spec import MacSpec
 from hw.rtl.verilog import write
 from hw.tb import harness

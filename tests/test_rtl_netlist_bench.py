@@ -10,7 +10,7 @@ import pytest
 from test_rtl_harness import harness
 
 from flows import synth
-from flows.cell_models import cell_models
+from flows.cells.cell_models import cell_models
 from flows.library import Library
 from hw.rtl.spec import MacSpec
 from hw.rtl.verilog import write

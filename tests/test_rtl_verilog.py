@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import yosys
+from flows.synthesis import yosys
 from hw.rtl.spec import SCHEMES, ArraySpec, MacSpec
 from hw.rtl.verilog import default_arrays, default_specs, emit, main, write
 

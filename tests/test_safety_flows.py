@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 from test_flows_netlist import CHAIN, LIBRARY, module
 
-from flows import liberty, yosys
-from flows.circuit import Circuit
+from flows.cells import liberty
 from flows.console import FlowError
-from flows.functional import Functional
+from flows.gates.circuit import Circuit
+from flows.gates.netlist_write import to_verilog
 from flows.library import Library
 from flows.netlist import Netlist
-from flows.netlist_write import to_verilog
+from flows.simulator.functional import Functional
 from flows.synth import synthesize
+from flows.synthesis import yosys
 from hw.rtl import npz
 
 
@@ -46,7 +47,7 @@ def test_a_pickle_among_arrays_is_never_loaded(tmp_path: Path, shape: tuple[int,
 
 
 def test_a_liberty_bomb_is_refused(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("flows.library_cache.LARGEST", 1 << 16)
+    monkeypatch.setattr("flows.cells.library_cache.LARGEST", 1 << 16)
     (tmp_path / "a.lib.gz").write_bytes(gzip.compress(good.LIBERTY + b" " * (1 << 17)))
     with pytest.raises(FlowError, match="holds more than 65536 bytes"):
         Library.load(tmp_path / "a.lib.gz")

@@ -1,0 +1,1 @@
+"""Other simulators, beside which the activity engine is checked and measured."""

@@ -1,0 +1,1 @@
+"""What a gate netlist says without being run: constants, clocks, order; and its formats."""

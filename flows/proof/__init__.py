@@ -1,0 +1,1 @@
+"""Proofs that circuits are equal: cuts at registers, their correspondence, the engines."""

@@ -1,0 +1,1 @@
+"""Yosys: the script that maps a design, what its log tells, and how it is run."""
