@@ -27,7 +27,7 @@ CONSOLE = {"hw.command", "hw.plan"}  # of the standard library alone; decision 0
 RULES: dict[str, set[str]] = {
     "hw/command.py": set(),
     "hw/plan.py": set(),
-    "hw/rtl/spec.py": {"numpy"},
+    "hw/rtl/spec": {"numpy", "hw.rtl.spec"},
     "hw/rtl/npz.py": {"numpy"},
     "hw/rtl/layers.py": {"numpy", "hw.rtl.npz", "hw.rtl.spec"},
     "hw/rtl": {"amaranth", "hw.rtl", *CONSOLE},

@@ -148,7 +148,7 @@ def test_int64_is_the_golden_models_arithmetic(monkeypatch):
         for sequence in sequences(spec, mode, 200, seed=2):
             fast = sequence.head(600).golden(spec)
             with monkeypatch.context() as patch:
-                patch.setattr("hw.rtl.spec.EXACT_BITS", 0)
+                patch.setattr("hw.rtl.spec.mac.EXACT_BITS", 0)
                 slow = sequence.head(600).golden(spec)
             assert (fast.dtype, slow.dtype) == (np.int64, object)
             assert fast.tolist() == slow.tolist()

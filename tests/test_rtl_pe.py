@@ -24,8 +24,8 @@ def test_adder_adds_lane_by_lane(lanes):
     got = outputs(dut, "z", rows)
     x, y, z = (DVAFS.unpack(words, mode) for words in (*zip(*pairs, strict=True), got))
     assert not np.any((x + y - z) % 2 ** DVAFS.acc_bits(lanes))
-    stride, per_lane = DVAFS.acc_width // dut.segments, dut.segments // lanes
-    inner = [(n + 1) * stride - 2 for n in range(dut.segments) if (n + 1) % per_lane]
+    stride, per_lane = DVAFS.acc_width // DVAFS.segments, DVAFS.segments // lanes
+    inner = [(n + 1) * stride - 2 for n in range(DVAFS.segments) if (n + 1) % per_lane]
     changes = [word ^ x for word, (x, _) in zip(got, pairs, strict=True)]
     assert not any((change >> at) & 3 for change in changes for at in inner)  # guard bits at rest
 
@@ -56,5 +56,5 @@ def test_element_keeps_its_first_weight_and_passes_the_rest():
     simulator.add_testbench(bench)
     simulator.run()
     assert passed == [5, 6]
-    after = sums[3 + ProcessingElement.latency() - 1 :]
+    after = sums[3 + spec.latency - 1 :]
     assert after == [100 + p for p in (3 * 2, 3 * 4, 7 * 1, 7 * 3, 0, 0)]

@@ -56,35 +56,30 @@ class LaneAdder(wiring.Component):
         lanes = len(spec.lane_counts)
         super().__init__({"x": In(width), "y": In(y_width), "lanes": In(lanes), "z": Out(width)})
 
-    @property
-    def segments(self) -> int:
-        """How many segments a word has."""
-        return self.spec.max_lanes if self.spec.scheme == "dvafs" else 1
-
     def fields(self, word: Value) -> list[tuple[Value, Value]]:
         """Sum bits and guard bits of the segments of a word, lowest first."""
-        stride = len(word) // self.segments
+        stride = len(word) // self.spec.segments
         base = stride - self.spec.guard_bits
         starts = range(0, len(word), stride)
         return [(word[at : at + base], word[at + base : at + stride]) for at in starts]
 
     def ends_lane(self, n: int, lanes: Value) -> Value:
         """Whether segment n is the last of its lane."""
-        splits = [k for k in self.spec.lane_counts if (n + 1) * k % self.segments == 0]
+        splits = [k for k in self.spec.lane_counts if (n + 1) * k % self.spec.segments == 0]
         if len(splits) == len(self.spec.lane_counts):
             return Const(1, 1)
         return Cat(lanes[k.bit_length() - 1] for k in splits).any()
 
     def elaborate(self, platform):
         m = Module()
-        if self.segments == 1:
+        if self.spec.segments == 1:
             y = self.y if self.words else _extended(self.y, len(self.x))
             m.d.comb += self.z.eq(modular_sum(m, self.x, y))
             return m
-        lasts = [self.ends_lane(n, self.lanes) for n in range(self.segments)]
+        lasts = [self.ends_lane(n, self.lanes) for n in range(self.spec.segments)]
         xs, ys = self.fields(self.x), self._addends()
         total = self._across(m, [x for x, _ in xs], [y for y, _ in ys], lasts)
-        stride, parts = len(total) // self.segments, []
+        stride, parts = len(total) // self.spec.segments, []
         for n, ((_, x), (_, y), last) in enumerate(zip(xs, ys, lasts, strict=True)):
             step = total[n * stride : (n + 1) * stride]
             parts += [step[:-1], self._guards(m, x, y, step[-1], last)]
@@ -95,8 +90,8 @@ class LaneAdder(wiring.Component):
         """Sum bits of `y` and what it adds to the guard bits: bits of a word, or a sign."""
         if self.words:
             return self.fields(self.y)
-        base = len(self.y) // self.segments
-        parts = [self.y[n * base : (n + 1) * base] for n in range(self.segments)]
+        base = len(self.y) // self.spec.segments
+        parts = [self.y[n * base : (n + 1) * base] for n in range(self.spec.segments)]
         return [(part, part[-1]) for part in parts]
 
     def _across(self, m: Module, xs: list, ys: list, lasts: list) -> Signal:

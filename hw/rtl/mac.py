@@ -82,11 +82,7 @@ class Mac(wiring.Component):
             "clear": In(1),
             "acc": Out(spec.acc_width),
         }
-        if spec.scalable:
-            ports["w_bits"] = In((spec.w_width - 1).bit_length())
-            ports["a_bits"] = In((spec.a_width - 1).bit_length())
-        if len(spec.lane_counts) > 1:
-            ports["lanes"] = In((len(spec.lane_counts) - 1).bit_length())
+        ports |= {name: In(width) for name, width in spec.control_widths.items() if width}
         super().__init__(ports)
 
     def elaborate(self, platform):

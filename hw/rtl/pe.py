@@ -39,9 +39,9 @@ def element_ports(spec: MacSpec) -> dict[str, wiring.Member]:
 class ProcessingElement(wiring.Component):
     """One crossing of a row (activations, to the right) and a column (weights and sums, down).
 
-    Latency: `a_out` and `w_out` follow their inputs by one clock edge; `sum_out` is `sum_in` plus
-    the product of the activation that came two edges earlier, one edge later. Throughput one beat
-    a cycle. Without `en` every register stands still.
+    Latency: `a_out` and `w_out` follow their inputs by one clock edge, `sum_out` its `sum_in` too
+    and its activation by `spec.latency` = 3: operand, product, sum. Throughput one beat a cycle.
+    Without `en` every register stands still.
 
     Of the weights that come down the element keeps the first and passes the rest on; `swap` makes
     the kept one the stationary weight (zero where none has come) from that very beat on. A tile's
@@ -54,11 +54,6 @@ class ProcessingElement(wiring.Component):
     def __init__(self, spec: MacSpec):
         self.spec = spec
         super().__init__(element_ports(spec))
-
-    @staticmethod
-    def latency() -> int:
-        """Clock edges from an activation to its partial sum: operand, product, sum."""
-        return 3
 
     def elaborate(self, platform):
         m = Module()

@@ -29,13 +29,8 @@ from hw.rtl.spec import ArraySpec, MacSpec
 
 def weights_layout(spec: ArraySpec) -> data.StructLayout:
     """A beat of weights: one row of a tile, `last` with the tile's last row, the precision."""
-    mac = spec.mac
-    fields = {"words": data.ArrayLayout(mac.w_width, spec.columns), "last": 1}
-    if mac.scalable:
-        fields["w_bits"] = (mac.w_width - 1).bit_length()
-    if mac.subword:
-        fields["lanes"] = (len(mac.lane_counts) - 1).bit_length()
-    return data.StructLayout(fields)
+    fields = {"words": data.ArrayLayout(spec.w_width, spec.columns), "last": 1}
+    return data.StructLayout(fields | _controls(spec.mac, ("w_bits", "lanes")))
 
 
 def activations_layout(spec: ArraySpec) -> data.StructLayout:
@@ -44,14 +39,14 @@ def activations_layout(spec: ArraySpec) -> data.StructLayout:
     `first` is set in a tile's first beat. In all its beats, `clear` says that the tile starts sums
     and `emit` that it ends them.
     """
-    mac = spec.mac
-    fields = {"words": data.ArrayLayout(mac.a_width, spec.rows), "first": 1, "clear": 1, "emit": 1}
-    fields["a_signed"] = 1
-    if mac.scalable:
-        fields["a_bits"] = (mac.a_width - 1).bit_length()
-    if mac.subword:
-        fields["lanes"] = (len(mac.lane_counts) - 1).bit_length()
-    return data.StructLayout(fields)
+    words = data.ArrayLayout(spec.a_width, spec.rows)
+    fields = {"words": words, "first": 1, "clear": 1, "emit": 1}
+    return data.StructLayout(fields | _controls(spec.mac, ("a_signed", "a_bits", "lanes")))
+
+
+def _controls(mac: MacSpec, names: tuple[str, ...]) -> dict[str, int]:
+    """Widths of the controls of these names that the MAC has."""
+    return {name: width for name, width in mac.control_widths.items() if name in names}
 
 
 def sums_layout(spec: ArraySpec) -> data.ArrayLayout:

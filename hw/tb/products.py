@@ -150,8 +150,8 @@ class Plan:
         k, n = self.spec.rows * along_k, self.spec.columns * along_n
         k = _size(self.rng, min(3 * k, self.spec.k_max), (1, k, k + 1))
         # Lanes that are summed together must be full where +1 and -1 meet.
-        binary = mode.w_bits == 1 and mode.a_bits == 1 and mode.a_signed
-        return -(-k // along_k) * along_k if binary else k, _size(self.rng, 2 * n, (1, n, n + 1))
+        k = -(-k // along_k) * along_k if all(mode.binary) else k
+        return k, _size(self.rng, 2 * n, (1, n, n + 1))
 
     def _codes(self, mode: Mode, which: int, shape: tuple[int, int]) -> NDArray[np.int64]:
         codes = code_sets(mode)[which]

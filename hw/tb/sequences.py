@@ -108,10 +108,8 @@ class Codes:
 
 def code_sets(mode: Mode) -> tuple[Codes, Codes]:
     """The weight's and the activation's codes."""
-    return (
-        Codes(*mode.w_range(), mode.w_bits == 1),
-        Codes(*mode.a_range(), mode.a_signed and mode.a_bits == 1),
-    )
+    w_binary, a_binary = mode.binary
+    return Codes(*mode.w_range(), w_binary), Codes(*mode.a_range(), a_binary)
 
 
 def operands(mode: Mode) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

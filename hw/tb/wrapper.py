@@ -21,12 +21,7 @@ PUBLIC = "/*verilator public_flat_rw*/"
 def input_ports(spec: MacSpec) -> dict[str, int]:
     """Width of every input but the clock, in the order of a stimulus word, lowest first."""
     ports = {"w": spec.w_width, "a": spec.a_width, "a_signed": 1, "en": 1, "clear": 1}
-    if spec.scalable:
-        ports["w_bits"] = (spec.w_width - 1).bit_length()
-        ports["a_bits"] = (spec.a_width - 1).bit_length()
-    if spec.subword:
-        ports["lanes"] = (len(spec.lane_counts) - 1).bit_length()
-    return {name: width for name, width in ports.items() if width}
+    return {name: width for name, width in (ports | spec.control_widths).items() if width}
 
 
 def padded(bits: int) -> int:
