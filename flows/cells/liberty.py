@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -34,10 +34,10 @@ _CONSTRAINTS = ("setup_rising", "setup_falling", "hold_rising", "hold_falling")
 
 def read(raw: bytes, name: str, sha256: str) -> Library:
     """Parse Liberty text; raises FlowError where it is none or not NLDM."""
-    from liberty.parser import parse_liberty
+    from liberty.parser import LibertyParser
 
     try:
-        group = parse_liberty(raw.decode("utf-8", "replace"))
+        (group,) = LibertyParser().read_liberty_chars(_Characters(raw.decode("utf-8", "replace")))
     except Exception as error:  # lark's exceptions share no useful base with the transformer's
         line = getattr(error, "line", None)
         where = f", line {line}" if isinstance(line, int) and line > 0 else ""
@@ -48,6 +48,25 @@ def read(raw: bytes, name: str, sha256: str) -> Library:
         raise FlowError(f"{name} holds a {group.group_name}, not a library.")
     with _about(name):
         return _LibraryReader(group).library(sha256)
+
+
+class _Characters:
+    """A text's characters. Asked for more again and again after the end it fails: the parser waits
+    there for ever for the `;` of an expression that has none."""
+
+    def __init__(self, text: str) -> None:
+        self.rest, self.patience = iter(text), 100
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        for character in self.rest:
+            return character
+        self.patience -= 1
+        if not self.patience:
+            raise EOFError
+        raise StopIteration
 
 
 @contextmanager
