@@ -39,7 +39,7 @@ MODULES = (
 PLANNED = {
     *("hw.tb.harness", "flows.synth", "flows.measure", "flows.mutate", "flows.array_energy"),
     *("hw.tb.array_harness", "hw.tb.network", "flows.network", "flows.array_layers"),
-    *("flows.equivalence",),
+    *("flows.equivalence", "flows.bench"),
     *("quanos.reproduce.__main__", "train", "sweep", "attack", "sense"),
 }
 """Commands that may take minutes or more."""

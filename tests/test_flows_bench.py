@@ -1,5 +1,6 @@
 """The benchmark's page: ratios, and what is said to be missing."""
 
+import json
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 
 from flows.activity import Simulator
-from flows.bench import BYTES, Row, page
+from flows.bench import main
 from flows.benches import bench_scale
+from flows.benches.bench_page import BYTES, page
+from flows.benches.bench_rivals import Row, race_seconds
 from flows.benches.bench_scale import Size
 from flows.gates.circuit import Circuit
 from flows.library import Library
@@ -32,11 +35,17 @@ SPEC = MacSpec(w_width=3, a_width=3)
 
 
 @pytest.fixture(scope="module")
-def simulator(tmp_path_factory):
-    """Of a small MAC."""
-    folder, library = tmp_path_factory.mktemp("mac"), Library.load()
-    synthesize([write(SPEC, folder)], SPEC.name, folder, library)
-    return Simulator(Netlist.load(folder / f"{SPEC.name}.netlist.json", library), library)
+def small(tmp_path_factory):
+    """The netlist of a small MAC."""
+    folder = tmp_path_factory.mktemp("mac")
+    synthesize([write(SPEC, folder)], SPEC.name, folder, Library.load())
+    return folder / f"{SPEC.name}.netlist.json"
+
+
+@pytest.fixture(scope="module")
+def simulator(small):
+    library = Library.load()
+    return Simulator(Netlist.load(small, library), library)
 
 
 def test_ratios_are_of_medians_and_goals_that_are_missed_are_told():
@@ -120,6 +129,42 @@ def test_a_grid_of_copies_counts_as_its_macs_do(simulator):
         expected = mac.run(own, bench_scale.WARMUP).toggles[0]
         for net in (gate.output for gate in mac.circuit.gates):
             assert counts[grid.net_index[f"m{i}_{j}.{mac.netlist.nets[net]}"]] == expected[net]
+
+
+RIVALS = {
+    "Icarus, our delays to the letter, nldm": 5 * 512 / 270,
+    "Verilator, SAIF of all nets, zero": 20 + 5 * 0.2,
+    "kyupy WaveSim, nldm": 7 + 5 * 0.2,
+}
+
+
+@pytest.mark.parametrize("rivals", [True, False])
+def test_a_plan_names_the_engines_at_hand_and_writes_nothing(
+    small, rivals, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("flows.benches.icarus.IVERILOG", "iverilog" if rivals else None)
+    monkeypatch.setattr("flows.benches.verilator.command", lambda: "v" if rivals else None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: rivals or None)
+    words = (str(small), "--scale", str(small), "--out", str(tmp_path / "page.md"))
+    monkeypatch.setattr(sys, "argv", ["bench", *words, "--plan", "--json"])
+    assert main() == 0
+    plan = json.loads(capsys.readouterr().out)["plan"]
+    seconds = {step["name"]: step["seconds"] for step in plan["steps"]}
+    ours = [name for name in seconds if name.startswith("quanos")]
+    grids = [name for name in seconds if name.startswith("grid ")]
+    assert (len(ours), len(grids), len(seconds)) == (6, 6, 6 + 6 + 1 + 5 * rivals)
+    assert {name: seconds.get(name) for name in RIVALS} == (
+        RIVALS if rivals else dict.fromkeys(RIVALS)
+    )
+    assert plan["writes"] == [str(tmp_path / "page.md")]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("operations", "rate", "seconds"), [(100, 1000.0, 1.0), (1000, 1000.0, 5.0)]
+)
+def test_a_race_takes_five_repetitions_of_a_fifth_of_a_second_at_least(operations, rate, seconds):
+    assert race_seconds(operations, rate) == pytest.approx(seconds)
 
 
 def test_too_few_vectors_are_refused():

@@ -6,13 +6,15 @@ left out where it is not installed.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,7 +33,12 @@ LEAST_S = 0.2  # of a repetition
 ICARUS, VERILATE, WAVES = 512, 16_384, 1024  # operations of a repetition
 PLAIN, LETTER = "Icarus, plain gates", "Icarus, our delays to the letter"
 VERILATOR, WAVESIM = "Verilator, SAIF of all nets", "kyupy WaveSim"
+ICARUS_S = {PLAIN: 2400, LETTER: 270}  # operations per second (docs/benchmarks.md)
+VERILATOR_S, WAVESIM_S = 99_000, 7400
+VERILATOR_BUILD_S, WAVESIM_COMPILE_S = 20.0, 7.0  # before the first
 Draw = Callable[[int, int], Mapping[int, Bits]]  # streams, cycles before 64: bits (cycles, streams)
+Ready = Callable[[str], Simulator]  # by delays
+Rates = tuple[float, ...]  # operations per second, by repetition
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Row:
 
     engine: str
     delays: str
-    rates: tuple[float, ...]
+    rates: Rates
 
     @property
     def median(self) -> float:
@@ -48,12 +55,31 @@ class Row:
         return statistics.median(self.rates)
 
 
+@dataclass(frozen=True)
+class Race:
+    """An engine that is at hand, how it is timed, and about how many seconds that takes."""
+
+    engine: str
+    delays: str
+    seconds: float
+    work: Callable[[], Rates]
+
+    def row(self) -> Row:
+        """Time it."""
+        return Row(self.engine, self.delays, self.work())
+
+
+def race_seconds(operations: int, rate: float) -> float:
+    """Of all repetitions, by operations in each and a known rate."""
+    return REPEATS * max(LEAST_S, operations / rate)
+
+
 def rates(
     work: Callable[[], object],
     operations: int,
     clock: Callable[[], float] | None = None,
     repeats: int = REPEATS,
-) -> tuple[float, ...]:
+) -> Rates:
     """Operations per second of every repetition, by `clock` (default: processor time, of commands
     too). A repetition does its work again until it has taken long enough to be told apart."""
     now, found = clock or _processor_s, []
@@ -72,27 +98,36 @@ def _processor_s() -> float:
     return time.process_time() + spent.children_user + spent.children_system
 
 
-def of_icarus(simulator: Simulator, delays: str, draw: Draw) -> Iterator[Row]:
+def of_icarus(simulator: Ready, delays: str, draw: Draw) -> list[Race]:
     """Writing the VCD of all nets; with delays twice, see `flows.benches.icarus.build`."""
     if icarus.IVERILOG is None:
-        return
-    bits = _one_stream(draw, ICARUS)
-    for plain in (True, False) if delays == "nldm" else (True,):
+        return []
+
+    def work(plain: bool) -> Rates:
+        ours = simulator(delays)
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            icarus.build(simulator.circuit, simulator.delays, bits, folder, plain=plain)
-            label = PLAIN if plain else LETTER
-            yield Row(label, delays, rates(partial(icarus.run, folder), ICARUS))
+            bits = _one_stream(draw, ICARUS)
+            icarus.build(ours.circuit, ours.delays, bits, Path(name), plain=plain)
+            return rates(partial(icarus.run, Path(name)), ICARUS)
+
+    kinds = ((PLAIN, True), (LETTER, False)) if delays == "nldm" else ((PLAIN, True),)
+    return [
+        Race(name, delays, race_seconds(ICARUS, ICARUS_S[name]), partial(work, plain))
+        for name, plain in kinds
+    ]
 
 
-def of_verilator(simulator: Simulator, draw: Draw) -> Iterator[Row]:
+def of_verilator(simulator: Ready, draw: Draw) -> list[Race]:
     """Without delays, writing the SAIF of all nets."""
     if verilator.command() is None:
-        return
-    with tempfile.TemporaryDirectory() as name:
-        verilator.build(simulator.circuit, _one_stream(draw, VERILATE), Path(name))
-        found = rates(partial(verilator.run, Path(name)), VERILATE)
-        yield Row(VERILATOR, "zero", found)
+        return []
+
+    def work() -> Rates:
+        with tempfile.TemporaryDirectory() as name:
+            verilator.build(simulator("zero").circuit, _one_stream(draw, VERILATE), Path(name))
+            return rates(partial(verilator.run, Path(name)), VERILATE)
+
+    return [Race(VERILATOR, "zero", VERILATOR_BUILD_S + race_seconds(VERILATE, VERILATOR_S), work)]
 
 
 def _one_stream(draw: Draw, operations: int) -> dict[int, Bits]:
@@ -101,11 +136,28 @@ def _one_stream(draw: Draw, operations: int) -> dict[int, Bits]:
     return {net: bits.T.reshape(-1) for net, bits in parts.items()}
 
 
-def of_kyupy(simulator: Simulator, draw: Draw) -> Iterator[Row]:
+def of_kyupy(simulator: Ready, draw: Draw) -> list[Race]:
     """Propagation alone: mean rise and fall of each gate at its input lines, and the values that
     our own registers have; kyupy counts nothing here."""
     if not (importlib.util.find_spec("kyupy") and importlib.util.find_spec("numba")):
-        return
+        return []
+
+    def work() -> Rates:
+        with contextlib.redirect_stdout(sys.stderr):  # its log
+            engine = _wave_sim(simulator("nldm"), draw)
+
+        def once() -> None:
+            engine.s_to_c()
+            engine.c_prop(seed=0)
+
+        once()  # compiles
+        return rates(once, WAVES)
+
+    return [Race(WAVESIM, "nldm", WAVESIM_COMPILE_S + race_seconds(WAVES, WAVESIM_S), work)]
+
+
+def _wave_sim(simulator: Simulator, draw: Draw) -> Any:
+    """kyupy's engine with the netlist, its delays and its inputs."""
     techlib, verilog, wave_sim = map(
         importlib.import_module, ("kyupy.techlib", "kyupy.verilog", "kyupy.wave_sim")
     )
@@ -123,13 +175,7 @@ def of_kyupy(simulator: Simulator, draw: Draw) -> Iterator[Row]:
     engine = wave_sim.WaveSim(circuit, delays, WAVES, 32, strip_forks=True, c_reuse=True)
     engine.simctl_int[1] = 0
     _load(engine, circuit, simulator, draw)
-
-    def work() -> None:
-        engine.s_to_c()
-        engine.c_prop(seed=0)
-
-    work()  # compiles
-    yield Row(WAVESIM, "nldm", rates(work, WAVES))
+    return engine
 
 
 def _load(engine: Any, circuit: Any, simulator: Simulator, draw: Draw) -> None:

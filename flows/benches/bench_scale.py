@@ -9,7 +9,6 @@ from __future__ import annotations
 import resource
 import statistics
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -28,6 +27,9 @@ from hw.rtl.spec import MacSpec
 STREAMS = 512
 REPEATS = 3
 WARMUP = 8
+CELLS = 500_000
+CELL_S = 2e-4  # of copying, laying out and simulating a grid, for each of its cells
+SIDES = (1, 2, 4, 8, 16, 20)  # the last beyond 500,000 cells
 
 
 @dataclass(frozen=True)
@@ -108,13 +110,8 @@ def words(spec: MacSpec, netlist: Netlist, mac: Netlist, seed: int) -> dict[str,
     return made
 
 
-def sizes(simulator: Simulator, spec: MacSpec, sides: tuple[int, ...], seed: int) -> Iterator[Size]:
-    """Every grid in turn, simulated with delays; from words in memory to counts."""
-    for side in sides:
-        yield _size(simulator, spec, side, seed)
-
-
-def _size(simulator: Simulator, spec: MacSpec, side: int, seed: int) -> Size:
+def measure(simulator: Simulator, spec: MacSpec, side: int, seed: int) -> Size:
+    """A grid simulated with delays; from words in memory to counts."""
     netlist = tiled(simulator.netlist, side)
     circuit = Circuit.of(netlist, simulator.library)
     delays = copied(simulator.delays, simulator.circuit, circuit)
