@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from flows.table import EnergyTable
+from quanos.allocation.prices import priced
 from quanos.models import build_model
-from quanos.prices import priced
 
 SHAPE = (1, 8, 8)
 LAYERS = ("features.0", "features.3", "features.7", "features.10", "features.14", "features.17")

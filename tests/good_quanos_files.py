@@ -14,10 +14,12 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
-from quanos import checkpoint, config, integers
-from quanos.graph import trace
+from quanos import config
+from quanos.integer import program
+from quanos.integer.graph import trace
 from quanos.layers import get_bits, quantize
 from quanos.models import build_model
+from quanos.storage import checkpoint
 
 
 def as_json(content: Any) -> bytes:
@@ -67,7 +69,7 @@ def _program() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     model(torch.rand(4, 1, 4, 4))  # the ranges of its activations
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "integers"
-        integers.save(path, integers.lower(trace(model.eval()), (1, 4, 4)))
+        program.save(path, program.lower(trace(model.eval()), (1, 4, 4)))
         with safetensors.safe_open(path, framework="np") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return arrays, json.loads(file.metadata()["quanos"])

@@ -20,11 +20,11 @@ from test_contract import FILES, ROOT
 
 from hw.plan import Plan, Step
 from quanos import cli
-from quanos import state as states
-from quanos.checkpoint import NAME
 from quanos.commands.completion import options
 from quanos.config import TYPES, override
 from quanos.data import load_dataset
+from quanos.storage.checkpoint import NAME
+from quanos.training import state as states
 
 MODULES = (
     *("hw.rtl.verilog", "hw.tb.harness", "hw.tb.array_harness", "hw.tb.network"),
@@ -151,7 +151,7 @@ BASE = {
 
 COLOUR = re.compile(rb"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9\d|10\d)(?:;\d+)*m")
 COLOURED = """
-from quanos.progress import Progress
+from quanos.console.progress import Progress
 with Progress("work", 2) as progress:
     progress.advance(1, "half")
 from quanos import cli

@@ -14,8 +14,8 @@ from hw.rtl.spec import MacSpec
 from hw.tb.head import read_head
 from quanos.cli import COMMANDS
 from quanos.export import write_head, write_operands
-from quanos.graph import trace
-from quanos.integers import lower
+from quanos.integer.graph import trace
+from quanos.integer.program import lower
 from quanos.layers import layer_codes, quantize
 from quanos.models import build_model
 
@@ -91,7 +91,7 @@ def test_no_module_hides_an_import() -> None:
         for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
             assert not (isinstance(node, ast.ImportFrom) and node.level), file
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-                own = ("sw/quanos/cli.py", "sw/quanos/__init__.py", "sw/quanos/own_code.py")
+                own = ("sw/quanos/cli.py", "sw/quanos/__init__.py", "sw/quanos/console/own_code.py")
                 assert file in own, file
     for module in (entry[0] for entry in COMMANDS.values()):
         assert module.startswith("quanos.commands.")

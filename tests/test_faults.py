@@ -28,11 +28,14 @@ from safetensors.torch import load_file
 from test_flows_table import HEADER, ROW, change
 
 from flows.table import EnergyTable
-from quanos import checkpoint, cli, experiment, files, integers, run
+from quanos import cli, run
 from quanos.config import Config
-from quanos.files import BusyError, held
-from quanos.integers import Program
+from quanos.integer import program
+from quanos.integer.program import Program
 from quanos.run import open_run
+from quanos.storage import checkpoint, files
+from quanos.storage.files import BusyError, held
+from quanos.training import experiment
 
 PYTHON = sys.executable
 QUANOS = (PYTHON, "-c", "from quanos.cli import main; main()")
@@ -219,7 +222,7 @@ def write_checkpoint(path: Path, size: int) -> None:
 
 
 def write_integers(path: Path, size: int) -> None:
-    integers.save(path, Program((), (1, 4, 4)), {"text": "a" * size})
+    program.save(path, Program((), (1, 4, 4)), {"text": "a" * size})
 
 
 def write_table(path: Path, size: int) -> None:

@@ -14,14 +14,17 @@ from fuzzing import Case, spoil_often
 from good_quanos_files import as_json
 from test_quanos_report import summary, write_run
 
-from quanos import checkpoint, config, integers, measurement
-from quanos.checkpoint import CheckpointError
+from quanos import config
 from quanos.commands.energy import read_bits
 from quanos.config import ConfigError
-from quanos.data_formats import DataError, read_cifar, read_idx
-from quanos.integers import ExportError
-from quanos.jsonfile import FileContentError
+from quanos.datasets.formats import DataError, read_cifar, read_idx
+from quanos.integer import program
+from quanos.integer.program import ExportError
 from quanos.results import read_run
+from quanos.sensing import measurement
+from quanos.storage import checkpoint
+from quanos.storage.checkpoint import CheckpointError
+from quanos.storage.jsonfile import FileContentError
 
 
 def read_cifar_file(path: Path) -> object:
@@ -79,8 +82,8 @@ CASES = (
     Case("cifar.tar", good.tar(), read_cifar_file, DataError),
     Case("cifar.tar.gz", gzip.compress(good.tar(), mtime=0), read_cifar_file, DataError),
     Case("config", TOML, config.load, ConfigError),
-    Case("integers", good.as_program(good.HEAD), integers.load, ExportError),
-    Case("integers, forged", good.HEAD, integers.load, ExportError, good.as_program),
+    Case("integers", good.as_program(good.HEAD), program.load, ExportError),
+    Case("integers, forged", good.HEAD, program.load, ExportError, good.as_program),
     Case("summary", as_json(summary()), read_summary, FileContentError),
     Case("summary, forged", summary(), read_summary, FileContentError, as_json),
     Case("metrics", METRICS, read_metrics, FileContentError),

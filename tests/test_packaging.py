@@ -5,6 +5,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -80,8 +81,8 @@ def wheel(dist: Path) -> Path:
 
 SHIPPED = (
     "flows/energy_table.json", "flows/compact45.lib", "flows/simulator/kernel.c",
-    "quanos/report.css", "quanos/presets/digits.toml", "hw/rtl/mac.py", "hw/tb/harness.py",
-    "quanos/cli.py",
+    "quanos/reporting/report.css", "quanos/presets/digits.toml", "quanos/cli.py",
+    "hw/rtl/mac.py", "hw/tb/harness.py",
 )  # fmt: skip
 
 
@@ -129,8 +130,8 @@ COMMANDS = {
 }
 COMMANDS["all"] = [
     *(command for commands in COMMANDS.values() for command in commands),
-    "python -m flows.measure --schemes fixed --bits 2 --stimuli uniform --vectors 640 "
-    "--rtl build/rtl --synth build/synth --out table.json",
+    "python -m flows.measure --schemes fixed --bits 2 --stimuli uniform uniform_signed "
+    "--vectors 640 --rtl build/rtl --synth build/synth --out table.json",
     f"quanos energy {PRICE.replace('dvafs', 'fixed')} --table table.json --bits 2",
 ]
 
@@ -143,7 +144,8 @@ def installed(request, wheel: Path, tmp_path: Path) -> Iterator[tuple[str, Path]
     what = f"{wheel}[{request.param}]" if request.param else str(wheel)
     constraints = ("-c", str(ROOT / "constraints.txt"))
     subprocess.run([programmes / "pip", "install", "-q", *constraints, what], check=True)
-    return request.param, programmes
+    yield request.param, programmes
+    shutil.rmtree(tmp_path / "venv")  # gigabytes with torch in it; pytest keeps three of them else
 
 
 def run(command: str, programmes: Path, folder: Path) -> subprocess.CompletedProcess[str]:

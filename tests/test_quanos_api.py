@@ -11,8 +11,8 @@ from torch import nn
 
 import quanos
 from quanos import models
+from quanos.adversary.ledger import Ledger
 from quanos.data import DataError, Dataset
-from quanos.ledger import Ledger
 
 FEW: dict[str, Any] = {
     "epochs": 2,

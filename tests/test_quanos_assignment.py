@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from flows.table import EnergyTable
-from quanos.assignment import energy_costs_mj
+from quanos.allocation.assignment import energy_costs_mj
 from quanos.config import Config, ConfigError, override
-from quanos.experiment import run_experiment
 from quanos.policies import POLICIES
 from quanos.trainer import train
+from quanos.training.experiment import run_experiment
 
 CONFIG = Config(
     epochs=2, sense_epoch=1, batch_size=64, warmup_epochs=1, ans_images=64, device="cpu", threads=1,

@@ -12,15 +12,15 @@ from torch import nn
 from torch.nn import functional
 
 from quanos import build_model, quantize
-from quanos import square as square_module
 from quanos.accuracy import share
-from quanos.apgd import Apgd
+from quanos.adversary import square as square_module
+from quanos.adversary.apgd import Apgd
+from quanos.adversary.protocols import FULL
+from quanos.adversary.square import Square
 from quanos.attacks import fgsm, perturb, pgd, predict
 from quanos.config import Config
 from quanos.data import Split, load_dataset
-from quanos.protocols import FULL
 from quanos.robustness import evaluate
-from quanos.square import Square
 
 pytestmark = [
     pytest.mark.oracle,

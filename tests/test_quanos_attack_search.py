@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from quanos import quantize
-from quanos.apgd import Apgd, checkpoints
+from quanos.adversary.apgd import Apgd, checkpoints
+from quanos.adversary.square import Square, side_length
 from quanos.attacks import fgsm, perturb, pgd, predict
-from quanos.square import Square, side_length
 
 ATTACKS = [
     Apgd(name="apgd_ce", epsilon=0.1, steps=10),

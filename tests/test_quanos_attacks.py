@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from quanos import build_model, quantize
-from quanos.attack_task import LOSSES, Task, margin
+from quanos.adversary.task import LOSSES, Task, margin
 from quanos.attacks import (
     Attack,
     fgsm,
@@ -20,7 +20,7 @@ from quanos.attacks import (
     pgd,
     predict,
 )
-from quanos.switches import quantizers
+from quanos.quantizers.switches import quantizers
 
 
 class Linear(nn.Module):

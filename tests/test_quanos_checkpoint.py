@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from quanos import checkpoint
-from quanos.checkpoint import CheckpointError
-from quanos.shards import read_bytes, write_bytes
+from quanos.storage import checkpoint
+from quanos.storage.checkpoint import CheckpointError
+from quanos.storage.shards import read_bytes, write_bytes
 
 CONTENT = bytes(range(256)) * 100  # 25,600 bytes
 

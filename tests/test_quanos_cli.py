@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from quanos import cli
-from quanos.complaint import complaint
+from quanos.console.complaint import complaint
 from quanos.models import MODELS
 
 ENERGY = ["energy", "--model", "resnet-small", "--input", "1", "8", "8"]

@@ -12,11 +12,11 @@ from flows.table import SCHEMES, EnergyTable
 from quanos.codesign import Codesign, collect
 from quanos.energy import layer_shapes
 from quanos.export import compare, describe
-from quanos.graph import trace
-from quanos.integers import lower
-from quanos.jsonfile import read_json
+from quanos.integer.graph import trace
+from quanos.integer.program import lower
 from quanos.layers import quantize
 from quanos.models import build_model
+from quanos.storage.jsonfile import read_json
 
 SHAPE, BITS = (1, 8, 8), 4
 

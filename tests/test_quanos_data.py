@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from quanos.batches import random_flip, random_shift
 from quanos.data import (
     DEBIAN_FASHION_MNIST,
     IDX_FILES,
     load_dataset,
 )
-from quanos.data_formats import DataError, read_cifar, read_idx
-from quanos.download import download, fetch
+from quanos.datasets.download import download, fetch
+from quanos.datasets.formats import DataError, read_cifar, read_idx
+from quanos.training.batches import random_flip, random_shift
 
 
 def idx_bytes(array: np.ndarray) -> bytes:

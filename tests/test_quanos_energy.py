@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from flows.table import EnergyRow, EnergyTable, TableError, TableHeader
+from quanos.allocation.prices import priced
 from quanos.energy import (
     energy_costs,
     layer_shapes,
@@ -20,7 +21,6 @@ from quanos.energy import (
 from quanos.layers import quantize, set_bits
 from quanos.models import build_model
 from quanos.paper import TABLE_II_III, TABLE_V_VI
-from quanos.prices import priced
 
 HYBRID = TABLE_V_VI.columns[3].bits
 

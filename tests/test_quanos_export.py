@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from quanos.export import compare, write_operands
-from quanos.graph import trace
-from quanos.integers import ExportError, Program, load, lower, save
-from quanos.interpreter import interpret
+from quanos.integer.graph import trace
+from quanos.integer.interpreter import interpret
+from quanos.integer.program import ExportError, Program, load, lower, save
 from quanos.layers import quantize, quantized_layers
 from quanos.models import build_model
 

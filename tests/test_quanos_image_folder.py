@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from quanos import image_folder as module
 from quanos.data import image_folder, load_dataset
-from quanos.data_formats import DataError
+from quanos.datasets import image_folder as module
+from quanos.datasets.formats import DataError
 
 RNG = np.random.default_rng(0)
 

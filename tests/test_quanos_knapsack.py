@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quanos.budgets import Budget
-from quanos.knapsack import solve
-from quanos.measurement import Measurement
+from quanos.allocation.budgets import Budget
+from quanos.allocation.knapsack import solve
 from quanos.policies import assign
+from quanos.sensing.measurement import Measurement
 
 
 def problem(seed: int, layers: int, widths: int) -> tuple[dict[str, list[float]], Budget]:

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from quanos.ans import activations
 from quanos.energy import layer_shapes
+from quanos.integer.tracing import trace
 from quanos.layers import (
     get_bits,
     layer_codes,
@@ -24,8 +25,7 @@ from quanos.layers import (
     set_bits,
 )
 from quanos.models import build_model
-from quanos.quantizer_kinds import QUANTIZERS
-from quanos.tracing import trace
+from quanos.quantizers.kinds import QUANTIZERS
 
 
 class Branches(nn.Module):

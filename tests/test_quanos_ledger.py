@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from quanos import build_model, quantize
+from quanos.adversary.ledger import Ledger, fingerprint
 from quanos.config import Config
 from quanos.layers import set_bits
-from quanos.ledger import Ledger, fingerprint
 
 MASK = torch.tensor([True, False, False, True, True, False, True, False, True, True, False])
 

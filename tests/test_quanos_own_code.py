@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from quanos import build_model, cli, models, own_code
-from quanos.checkpoint import load_network
+from quanos import build_model, cli, models
 from quanos.config import Config
+from quanos.console import own_code
 from quanos.data import load_dataset
 from quanos.energy import model_energy
 from quanos.layers import get_bits
+from quanos.storage.checkpoint import load_network
 from quanos.trainer import train
 
 MODULE = '''

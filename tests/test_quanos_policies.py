@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quanos.measurement import KINDS, WITH_LOSSES, Measurement, load
 from quanos.policies import KIND, MAX_BITS, POLICIES, Budget, assign, eq3, mean
+from quanos.sensing.measurement import KINDS, WITH_LOSSES, Measurement, load
 
 measurements = st.dictionaries(
     st.text(min_size=1, max_size=3), st.floats(0.001, 3), min_size=1, max_size=20

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from quanos import checkpoint
-from quanos.assignment import energy_costs_mj
+from quanos.allocation.assignment import energy_costs_mj
 from quanos.config import ConfigError, override
 from quanos.data import Dataset, Split, load_dataset
-from quanos.jsonfile import parse_json
 from quanos.layers import get_bits
-from quanos.measurement import parse
 from quanos.policies import KIND, POLICIES
+from quanos.sensing.measurement import parse
+from quanos.storage import checkpoint
+from quanos.storage.jsonfile import parse_json
 from quanos.trainer import train
 
 KEYS = {

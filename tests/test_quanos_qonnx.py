@@ -8,9 +8,9 @@ import torch
 from test_quanos_export import SMALL, Unplanned, seen
 from torch import nn
 
-from quanos.graph import trace
+from quanos.integer.graph import trace
+from quanos.integer.qonnx import save, to_qonnx
 from quanos.models import build_model
-from quanos.qonnx_export import save, to_qonnx
 
 pytest.importorskip("qonnx", reason="needs qonnx, of the dependency group tests")
 from qonnx.core.modelwrapper import ModelWrapper

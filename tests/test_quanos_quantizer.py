@@ -7,15 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quanos.clips import find_optimal_clip, optimal_clip
 from quanos.config import Config
-from quanos.lsq import unit
 from quanos.quantizer import (
     ActivationQuantizer,
     WeightQuantizer,
 )
-from quanos.quantizer_kinds import QUANTIZERS, quantizer_pair
-from quanos.switches import at_rest, identity_gradients, unquantized
+from quanos.quantizers.clips import find_optimal_clip, optimal_clip
+from quanos.quantizers.kinds import QUANTIZERS, quantizer_pair
+from quanos.quantizers.lsq import unit
+from quanos.quantizers.switches import at_rest, identity_gradients, unquantized
 
 WIDTHS = range(1, 17)
 

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from flows.table import SCHEMES, EnergyTable, TableError
 from quanos.cli import guarded
 from quanos.commands.report import Report
-from quanos.page_beside import short_names
 from quanos.report import render, write_report
+from quanos.reporting.beside import short_names
 from quanos.results import read_run
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from flows.table import EnergyTable
 from quanos import data
+from quanos.adversary.protocols import FULL
 from quanos.data import load_dataset
 from quanos.energy import linear_law
 from quanos.paper import (
@@ -25,7 +26,6 @@ from quanos.paper import (
     TABLE_V_VI,
     TABLE_VII,
 )
-from quanos.protocols import FULL
 from quanos.reproduce import findings, plans, record
 from quanos.reproduce.__main__ import main
 from quanos.reproduce.audit import price, shapes
@@ -35,7 +35,7 @@ from quanos.reproduce.plans import SCALES, experiments
 from quanos.reproduce.policies_page import write_policies
 from quanos.reproduce.tables import compared, networks
 from quanos.run import SUMMARY
-from quanos.slices import Paused, Slice
+from quanos.training.slices import Paused, Slice
 
 PLANS = experiments()
 RUNS = [(name, scale) for name, plan in PLANS.items() for scale in plan.scales]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from quanos.requantize import MANTISSA, MAX_SHIFT, multiplier, rescale
+from quanos.integer.requantize import MANTISSA, MAX_SHIFT, multiplier, rescale
 
 MAGNITUDE = st.integers(1 << (MANTISSA - 1), (1 << MANTISSA) - 1)
 

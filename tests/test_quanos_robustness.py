@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from quanos import build_model, quantize, robustness
 from quanos.accuracy import share, under_attack
+from quanos.adversary.gate import reasons_of, zero_gradient_share
+from quanos.adversary.protocols import FULL, STRONG, members, strong_attack
 from quanos.config import Config
 from quanos.data import Split
-from quanos.gate import reasons_of, zero_gradient_share
-from quanos.protocols import FULL, STRONG, members, strong_attack
-from quanos.result_table import ATTACKS
+from quanos.reporting.result_table import ATTACKS
 from quanos.robustness import Evaluation, accuracy, count_attacks, evaluate
 
 CONFIG = Config(

@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from quanos import cli
-from quanos import state as states
 from quanos.ablation import ablate, clamped, unit_sensitivity
 from quanos.ans import activations
 from quanos.attacks import fgsm
-from quanos.checkpoint import NAME
 from quanos.config import override
 from quanos.data import load_dataset
 from quanos.layers import quantized_layers
-from quanos.measurement import KINDS
 from quanos.policies import KIND, POLICIES
+from quanos.sensing.measurement import KINDS
+from quanos.storage.checkpoint import NAME
+from quanos.training import state as states
 
 
 def quanos(*words: str) -> int:
@@ -129,7 +129,7 @@ def test_the_ablation_command_writes_rows_and_a_figure(network: Path, capsys) ->
 
 
 def test_clamped_units_are_zero_inside_and_back_outside(network: Path) -> None:
-    from quanos.checkpoint import load_network
+    from quanos.storage.checkpoint import load_network
 
     model, _ = load_network(network)
     x = torch.rand(3, 1, 8, 8)
@@ -149,7 +149,7 @@ def test_clamped_units_are_zero_inside_and_back_outside(network: Path) -> None:
 
 
 def test_ablation_of_nothing_changes_nothing_and_of_all_units_leaves_chance(network: Path) -> None:
-    from quanos.checkpoint import load_network
+    from quanos.storage.checkpoint import load_network
 
     model, _ = load_network(network)
     x, labels = torch.rand(8, 1, 8, 8), torch.arange(8) % 10

@@ -9,18 +9,18 @@ from torch.nn import functional
 
 from quanos import build_model, quantize
 from quanos.ans import activations
-from quanos.hessian import hessian_traces, weight_errors
 from quanos.layers import quantized_layers
-from quanos.lipschitz import (
+from quanos.quantizers.switches import unquantized
+from quanos.sensing.hessian import hessian_traces, weight_errors
+from quanos.sensing.lipschitz import (
     CLIPS,
     folded_scales,
     lipschitz_constants,
     quantized_weight,
 )
-from quanos.measurement import KINDS, WITH_LOSSES
-from quanos.sensitivities import measure
-from quanos.spectral import spectral_norm
-from quanos.switches import unquantized
+from quanos.sensing.measurement import KINDS, WITH_LOSSES
+from quanos.sensing.sensitivities import measure
+from quanos.sensing.spectral import spectral_norm
 
 
 def tiny() -> tuple[nn.Module, Tensor, Tensor]:

@@ -17,18 +17,20 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from quanos import checkpoint, parallel, trainer
+from quanos import trainer
+from quanos.adversary.hardening import KINDS, collapsed, hardened, remedy
 from quanos.config import Config
 from quanos.data import DataError, Dataset, Split, load_dataset
-from quanos.hardening import KINDS, collapsed, hardened, remedy
-from quanos.parallel import Group, distribute, leave
 from quanos.quantizer import ActivationQuantizer
 from quanos.run import METRICS, open_run
-from quanos.shards import read_bytes
-from quanos.slices import Paused, Slice
-from quanos.state import device, fresh
-from quanos.together import end_with_parent
+from quanos.storage import checkpoint
+from quanos.storage.shards import read_bytes
 from quanos.trainer import DivergedError, train
+from quanos.training import parallel
+from quanos.training.parallel import Group, distribute, leave
+from quanos.training.slices import Paused, Slice
+from quanos.training.state import device, fresh
+from quanos.training.together import end_with_parent
 
 CONFIG = Config(
     epochs=3, sense_epoch=1, batch_size=32, lr=0.05, warmup_epochs=1, ans_images=64, device="cpu",

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from quanos import assignment, checkpoint
+from quanos.allocation import assignment
+from quanos.allocation.stopping import Standing, begin, bits_before, due, judge, over
 from quanos.config import Config, ConfigError, override
 from quanos.data import Dataset, Split, load_dataset
 from quanos.layers import get_bits
 from quanos.policies import mean
 from quanos.run import METRICS
-from quanos.stopping import Standing, begin, bits_before, due, judge, over
+from quanos.storage import checkpoint
 from quanos.trainer import SENSED, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")

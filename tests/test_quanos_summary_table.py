@@ -1,6 +1,6 @@
 """The table that ends `quanos train`."""
 
-from quanos.summary_table import rows
+from quanos.reporting.summary_table import rows
 
 
 def column(energy: list[tuple[str, float]]) -> dict[str, object]:

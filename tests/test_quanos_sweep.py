@@ -11,7 +11,7 @@ from quanos.cli import parse
 from quanos.commands.sweep import Sweep
 from quanos.config import ConfigError, override, preset
 from quanos.pareto import Point
-from quanos.pareto_page import compare, page
+from quanos.reporting.pareto_page import compare, page
 from quanos.results import read_run
 from quanos.sweep import perform, sweep, tasks
 

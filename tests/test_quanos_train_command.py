@@ -10,11 +10,11 @@ from unittest.mock import Mock, patch
 import pytest
 
 from flows.table import EnergyTable
+from quanos.adversary.protocols import STRONG
+from quanos.allocation.prices import operating_points
 from quanos.cli import main
 from quanos.commands.attack import Name
-from quanos.prices import operating_points
-from quanos.progress import Progress
-from quanos.protocols import STRONG
+from quanos.console.progress import Progress
 
 SHORT = (
     *("--epochs", "3", "--sense-epoch", "1", "--rounds", "2", "--round-epochs", "1"),

@@ -11,18 +11,19 @@ import torch
 from safetensors.torch import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from quanos import checkpoint, trainer
-from quanos.batches import training_batches
-from quanos.board import FOLDER, Board
-from quanos.checkpoint import CheckpointError, load_network
+from quanos import trainer
 from quanos.config import Config
 from quanos.data import Dataset, Split, load_dataset
 from quanos.layers import get_bits, quantized_layers
 from quanos.policies import eq3, mean
 from quanos.run import METRICS, RunError, keep_metrics, open_run
-from quanos.slices import Paused, Slice
-from quanos.together import prepared
+from quanos.storage import checkpoint
+from quanos.storage.checkpoint import CheckpointError, load_network
 from quanos.trainer import SENSED, DivergedError, learning_rate, train
+from quanos.training.batches import training_batches
+from quanos.training.board import FOLDER, Board
+from quanos.training.slices import Paused, Slice
+from quanos.training.together import prepared
 
 CONFIG = Config(
     epochs=4, sense_epoch=2, batch_size=32, lr=0.05, warmup_epochs=1, ans_images=64, device="cpu"

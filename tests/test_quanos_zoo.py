@@ -9,12 +9,12 @@ from torch.nn import functional
 from quanos import build_model, quantize
 from quanos.ans import adversarial_noise_sensitivity
 from quanos.energy import energy_costs, layer_shapes, mac_energy, model_energy, resolve_bits
-from quanos.graph import trace
-from quanos.integers import lower
+from quanos.integer.graph import trace
+from quanos.integer.program import lower
 from quanos.layers import get_bits, model_codes, set_bits
-from quanos.measurement import Measurement
 from quanos.models import MODELS, ConvNet
 from quanos.policies import Budget, assign
+from quanos.sensing.measurement import Measurement
 
 SMALLEST = {"vgg-small": 8, "resnet-small": 8}
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import good_quanos_files as good
 import pytest
 
-from quanos import data_formats, download
-from quanos.checkpoint import CheckpointError, load_network
-from quanos.data_formats import DataError, read_cifar, read_idx, read_members
+from quanos.datasets import download, formats
+from quanos.datasets.formats import DataError, read_cifar, read_idx, read_members
+from quanos.storage.checkpoint import CheckpointError, load_network
 
 
 @pytest.mark.parametrize("name", ["../a.bin", "/tmp/a.bin", "deep/../../a.bin", "./a.bin"])
@@ -45,7 +45,7 @@ def header_bomb() -> bytes:
 
 @pytest.mark.parametrize("make", [tar_bomb, header_bomb])
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch, make) -> None:
-    monkeypatch.setattr(data_formats, "LARGEST", 1 << 16)
+    monkeypatch.setattr(formats, "LARGEST", 1 << 16)
     (tmp_path / "a.tar.gz").write_bytes(make())
     assert len(make()) < 2000
     with pytest.raises(DataError, match="holds more than 65536 bytes"):

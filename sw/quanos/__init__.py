@@ -7,7 +7,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "train": "quanos.api",
     "attack": "quanos.api",
-    "dataset": "quanos.own_data",
+    "dataset": "quanos.datasets.own_data",
     "image_folder": "quanos.data",
     "load_dataset": "quanos.data",
     "register": "quanos.models",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from quanos import twins
+from quanos.adversary import twins
 from quanos.attacks import Attack, perturb, predict
 from quanos.data import Split
 
@@ -47,7 +47,7 @@ def under_attack(
 ) -> Tensor:
     """Which images (N,) withstand `attack`, made on `source` (default: the network itself).
 
-    `twin` names what the source is turned into meanwhile, see `quanos.twins`.
+    `twin` names what the source is turned into meanwhile, see `quanos.adversary.twins`.
     """
     generator = torch.Generator().manual_seed(seed)
     source = source or model

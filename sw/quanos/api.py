@@ -22,16 +22,16 @@ from rich.console import Console
 from torch import nn
 
 from flows.table import EnergyTable
+from quanos.adversary.ledger import Ledger, fingerprint
 from quanos.attacks import evaluating
-from quanos.checkpoint import load_network
 from quanos.config import Config, override
 from quanos.data import Dataset, load_dataset
-from quanos.experiment import run_experiment
-from quanos.ledger import Ledger, fingerprint
 from quanos.models import MODELS, register
+from quanos.reporting.summary_table import summary_table
 from quanos.results import PASSES, Run, read_run
 from quanos.robustness import Evaluation, evaluate
-from quanos.summary_table import summary_table
+from quanos.storage.checkpoint import load_network
+from quanos.training.experiment import run_experiment
 
 
 @dataclass(frozen=True)

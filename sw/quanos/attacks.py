@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from quanos.attack_task import EPS_SPACES, LOSSES, Task, ascend, radius_of
-from quanos.switches import at_rest, identity_gradients
+from quanos.adversary.task import EPS_SPACES, LOSSES, Task, ascend, radius_of
+from quanos.quantizers.switches import at_rest, identity_gradients
 
 
 @dataclass(frozen=True, kw_only=True)

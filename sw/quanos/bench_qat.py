@@ -29,7 +29,7 @@ from quanos import models
 from quanos.cli import guarded, print_json
 from quanos.layers import quantize
 from quanos.models import build_model
-from quanos.quantizer_kinds import QUANTIZERS
+from quanos.quantizers.kinds import QUANTIZERS
 from quanos.run import write_text
 
 WARMUP = 2

@@ -18,8 +18,8 @@ from typing import Any, NoReturn, Protocol
 
 from hw.command import meant, os_sentence
 from quanos import __version__
-from quanos.complaint import complaint
-from quanos.own_code import ask_for
+from quanos.console.complaint import complaint
+from quanos.console.own_code import ask_for
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "train": ("quanos.commands.train", "Train", "train with QUANOS, attack and price the result"),

@@ -19,11 +19,11 @@ import tyro
 from flows.table import SCHEMES, EnergyTable
 from quanos.cli import print_json
 from quanos.energy import LayerShape, layer_shapes, linear_law
-from quanos.jsonfile import Node, read_json
 from quanos.models import build_model
+from quanos.reporting.svg import Axis, Series, document
 from quanos.run import write_text
-from quanos.sense_figures import STYLE
-from quanos.svg import Axis, Series, document
+from quanos.sensing.figures import STYLE
+from quanos.storage.jsonfile import Node, read_json
 
 ACCESS_PJ_PER_BIT = 2.5  # E_A of Table I
 

@@ -12,10 +12,10 @@ from typing import Any, get_type_hints
 import tomli_w
 
 from flows.table import SCHEMES
-from quanos.budgets import MAX_BITS
-from quanos.data_formats import DATASETS
-from quanos.measurement import WITH_LOSSES
+from quanos.allocation.budgets import MAX_BITS
+from quanos.datasets.formats import DATASETS
 from quanos.policies import POLICIES
+from quanos.sensing.measurement import WITH_LOSSES
 
 MACS = ("standard", *SCHEMES)
 LARGEST = 1e15
@@ -219,7 +219,7 @@ class Config:
 
     @property
     def stops(self) -> bool:
-        """Whether rounds are judged, and end at one that is not worth it (`quanos.stopping`)."""
+        """Whether rounds are judged and end with one not worth it: `quanos.allocation.stopping`."""
         return bool(self.stop_points or self.stop_saving)
 
     @property

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quanos.data_formats import DATASETS, Bytes, DataError, read_cifar, read_idx
-from quanos.image_folder import hold_out, read_folder
+from quanos.datasets.formats import DATASETS, Bytes, DataError, read_cifar, read_idx
+from quanos.datasets.image_folder import hold_out, read_folder
 
 SPLIT_SEED = 2004  # what is held out is the same in every run, whatever its seed
 TEST_SHARE = 0.25
@@ -226,7 +226,7 @@ def _cifar100(data_dir: Path | None) -> Dataset:
 
 
 def image_folder(path: Path | str, *, size: int = 0) -> Dataset:
-    """A data set of your own: a folder of images for each class, see `quanos.image_folder`.
+    """A data set of your own, a folder of images for each class: `quanos.datasets.image_folder`.
 
     With `size` images are cut to a square and scaled to that side. Raises DataError for a folder
     that is none of these, images of different sizes or a damaged file.

@@ -29,9 +29,9 @@ import torch
 from torch import Tensor, nn
 
 from flows.table import SCHEMES, EnergyTable
+from quanos.integer.tracing import Trace, tracing
 from quanos.quantizer import MAX_BITS, check_bits
-from quanos.switches import unquantized
-from quanos.tracing import Trace, tracing
+from quanos.quantizers.switches import unquantized
 
 READINGS = ("paper", "measured")
 Bits = int | Mapping[str, int] | Sequence[int]

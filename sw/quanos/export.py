@@ -1,7 +1,7 @@
 """A trained network's integers as files, and the proof that they are the trainer's.
 
-integers.safetensors   the program that hardware runs (`quanos.integers`)
-network.onnx           the same network as QONNX (`quanos.qonnx_export`)
+integers.safetensors   the program that hardware runs (`quanos.integer.program`)
+network.onnx           the same network as QONNX (`quanos.integer.qonnx`)
 layers/NN-NAME.npz     operands of real images for a layer's matrix products, in forward order:
                        `a` (groups, M, K), `w` (groups, K, N) and their `sums` (groups, M, N),
                        `bits` of both operands, `a_signed`
@@ -24,11 +24,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from quanos.files import writing
-from quanos.graph import Operation
-from quanos.integers import Program
-from quanos.interpreter import Integers, columns, interpret, weight_matrices
+from quanos.integer.graph import Operation
+from quanos.integer.interpreter import Integers, columns, interpret, weight_matrices
+from quanos.integer.program import Program
 from quanos.layers import quantized_layers
+from quanos.storage.files import writing
 
 BATCH = 100
 

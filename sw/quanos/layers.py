@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from quanos.quantizable import classifier_of, convertible, covered, obstacles
+from quanos.integer.tracing import Trace, trace
 from quanos.quantizer import Quantizer, check_bits
-from quanos.quantizer_kinds import quantizer_pair
-from quanos.tracing import Trace, trace
+from quanos.quantizers.kinds import quantizer_pair
+from quanos.quantizers.quantizable import classifier_of, convertible, covered, obstacles
 
 
 class _Quantized(nn.Module):

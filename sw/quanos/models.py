@@ -13,8 +13,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from quanos.own_code import import_asked
-from quanos.tracing import trace
+from quanos.console.own_code import import_asked
+from quanos.integer.tracing import trace
 
 Shape = tuple[int, int, int]
 

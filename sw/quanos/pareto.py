@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
+from quanos.reporting.svg import STYLES, Axis, Series, document
 from quanos.results import Column, Run
-from quanos.sense_figures import STYLE
-from quanos.svg import STYLES, Axis, Series, document
+from quanos.sensing.figures import STYLE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Policies: what was measured of every layer, and a budget, become bits per layer.
 
 Every policy has one call shape: `policy(measurement, budget) -> {layer: bits}`. It says how layers
-compare; `quanos.budgets` says what a limit buys.
+compare; `quanos.allocation.budgets` says what a limit buys.
 
 | policy | measurement | bits without a limit |
 |---|---|---|
@@ -18,8 +18,8 @@ from __future__ import annotations
 import random as _random
 from collections.abc import Callable, Mapping
 
-from quanos.budgets import MAX_BITS, Bits, Budget, mean, slopes, spend, within
-from quanos.measurement import Measurement
+from quanos.allocation.budgets import MAX_BITS, Bits, Budget, mean, slopes, spend, within
+from quanos.sensing.measurement import Measurement
 
 __all__ = ["KIND", "MAX_BITS", "POLICIES", "Bits", "Budget", "Policy", "assign", "eq3", "mean"]
 
@@ -86,15 +86,15 @@ def _pressures(
 def least_loss(measurement: Measurement, budget: Budget) -> Bits:
     """The next bit goes where it saves most loss per cost: least loss in all under the limit.
 
-    With `budget.exact` the total loss is the least that there is (`quanos.knapsack`). Raises
-    ValueError without a limit: more bits are never worse by such a measurement.
+    With `budget.exact` the total loss is the least that there is (`quanos.allocation.knapsack`).
+    Raises ValueError without a limit: more bits are never worse by such a measurement.
     """
     if not budget.limited:
         raise ValueError(
             f"policy {measurement.kind} needs a budget; give mean bits or millijoules."
         )
     if budget.exact:
-        from quanos.knapsack import solve
+        from quanos.allocation.knapsack import solve
 
         return solve(measurement.losses, budget)
     layers = len(measurement.layers)

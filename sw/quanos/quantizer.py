@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quanos.clips import optimal_clip
+from quanos.quantizers.clips import optimal_clip
 
 MAX_BITS = 16
 MOMENTUM = 0.1

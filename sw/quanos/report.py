@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from flows.table import EnergyTable
-from quanos.headline import headline, losses, paragraphs
-from quanos.jsonfile import FileContentError
-from quanos.page import page
-from quanos.result_table import digits, result_rows
+from quanos.reporting.headline import headline, losses, paragraphs
+from quanos.reporting.page import page
+from quanos.reporting.result_table import digits, result_rows
 from quanos.results import Run, read_run
 from quanos.run import write_text
+from quanos.storage.jsonfile import FileContentError
 
 FORMATS = ("html", "json", "markdown", "csv")
 SUFFIXES = {"html": "html", "json": "json", "markdown": "md", "csv": "csv"}

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from quanos.jsonfile import LARGEST, FileContentError, Node, printable, read_json, read_lines
+from quanos.storage.jsonfile import (
+    LARGEST,
+    FileContentError,
+    Node,
+    printable,
+    read_json,
+    read_lines,
+)
 
 SCHEMA = "quanos.summary/1"
 PASSES = "passes"
@@ -113,7 +120,7 @@ class Epoch:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One trained network; the fields are described in `quanos.experiment`."""
+    """One trained network; the fields are described in `quanos.training.experiment`."""
 
     name: str
     policy: str

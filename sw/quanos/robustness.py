@@ -3,7 +3,7 @@
 `paper` is the paper's protocol as printed: FGSM, and PGD with 7 steps of 2/255. `strong` counts an
 image as robust only if none of the registry's attacks fools the network: white boxes first, then
 adversarial images of the network's twins, then a black box, each on the images still standing.
-Where the gate (`quanos.gate`) finds gradients masked, what looks like robustness is none.
+Where the gate (`quanos.adversary.gate`) finds gradients masked, what looks like robustness is none.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from quanos import twins
 from quanos.accuracy import accuracy, share, still_right, subset, under_attack
+from quanos.adversary import twins
+from quanos.adversary.gate import gate
+from quanos.adversary.ledger import Ledger
+from quanos.adversary.protocols import Member, count_attacks, in_space, members, paper_protocol
 from quanos.config import Config
 from quanos.data import Split
-from quanos.gate import gate
-from quanos.ledger import Ledger
-from quanos.protocols import Member, count_attacks, in_space, members, paper_protocol
 from quanos.results import PASSES, WORST_CASE
 
 __all__ = ["Evaluation", "accuracy", "count_attacks", "evaluate", "share", "under_attack"]

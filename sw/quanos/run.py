@@ -10,7 +10,7 @@ attacked.json            meanwhile, which images withstood which attack
 tensorboard/             the metrics for TensorBoard, with --tensorboard
 checkpoint.safetensors   the network and its optimizer after the last completed epoch
 sensed.safetensors       the same at the sensing epoch, before the bits were assigned
-summary.json             the results; its keys stand in `quanos.experiment`
+summary.json             the results; its keys stand in `quanos.training.experiment`
 16/, mean/, ...          baselines, each a run folder of its own; the epochs before sensing,
                          equal by construction, are the parent's
 """
@@ -26,8 +26,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from quanos import files
 from quanos.config import Config, load, to_toml
+from quanos.storage import files
 
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"

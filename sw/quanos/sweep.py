@@ -65,7 +65,7 @@ def tasks(
 
 def perform(task: Task, out: Path, table: Path | None) -> str:
     """Run a task, or go on with it; returns its name. What a worker calls."""
-    from quanos.experiment import run_experiment
+    from quanos.training.experiment import run_experiment
 
     folder = out / task.name
     command = shlex.join(["quanos", "train", "--config", str(folder / "config.toml")])

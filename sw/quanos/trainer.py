@@ -1,7 +1,8 @@
 """Algorithm 1: train at k0 bits, sense ANS, assign bits per layer, train on to the end.
 
 In its iterative form sensing and assigning are repeated every few epochs, each round from the bits
-of the last: k_l <- k_l - round(ANS_l k_l), until a round is not worth it (`quanos.stopping`).
+of the last: k_l <- k_l - round(ANS_l k_l), until a round is not worth it
+(`quanos.allocation.stopping`).
 
 Every policy runs through the same loop, so that a uniform baseline differs from the QUANOS network
 in the assignment alone. All that is drawn by chance comes from generators seeded by (seed, epoch,
@@ -23,25 +24,27 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flows.table import EnergyTable
-from quanos import checkpoint, parallel, stopping
-from quanos import state as states
-from quanos.assignment import assign_bits, own_layers, rounds, sense, standing
-from quanos.batches import steps_per_epoch, training_batches
-from quanos.board import Board
+from quanos.adversary.hardening import collapsed, hardened, remedy, watch
+from quanos.allocation import stopping
+from quanos.allocation.assignment import assign_bits, own_layers, rounds, sense, standing
 from quanos.config import Config
+from quanos.console.progress import Progress
 from quanos.data import Dataset
-from quanos.hardening import collapsed, hardened, remedy, watch
 from quanos.layers import get_bits, set_bits
-from quanos.parallel import Group
 from quanos.policies import mean
-from quanos.progress import Progress
 from quanos.quantizer import ActivationQuantizer
+from quanos.quantizers.switches import quantizers
 from quanos.robustness import accuracy
 from quanos.run import append_metric, keep_metrics, sweep
-from quanos.schedule import learning_rate
-from quanos.slices import Paused, Slice
-from quanos.state import ASSIGNMENT_KEYS, EVALUATION_KEYS, State, device, fresh
-from quanos.switches import quantizers
+from quanos.storage import checkpoint
+from quanos.training import parallel
+from quanos.training import state as states
+from quanos.training.batches import steps_per_epoch, training_batches
+from quanos.training.board import Board
+from quanos.training.parallel import Group
+from quanos.training.schedule import learning_rate
+from quanos.training.slices import Paused, Slice
+from quanos.training.state import ASSIGNMENT_KEYS, EVALUATION_KEYS, State, device, fresh
 
 Forward = Callable[[Tensor], Tensor]
 SENSED = "sensed.safetensors"

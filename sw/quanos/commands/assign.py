@@ -11,10 +11,10 @@ import tyro
 from quanos.cli import print_json
 
 if TYPE_CHECKING:
-    from quanos.budgets import Budget
+    from quanos.allocation.budgets import Budget
     from quanos.energy import LayerShape, MacEnergy, ModelEnergy
-    from quanos.measurement import Measurement
     from quanos.models import Network
+    from quanos.sensing.measurement import Measurement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +63,10 @@ class Assign:
         import torch
 
         from quanos.energy import layer_shapes, price, resolve_bits
-        from quanos.measurement import load
         from quanos.models import build_model
         from quanos.policies import assign
         from quanos.run import write_json
+        from quanos.sensing.measurement import load
 
         measurement, file = load(self.measurement)
         shape = [size.whole() for size in file["input_shape"]]
@@ -94,7 +94,7 @@ class Assign:
         return mac_energy(self.scheme, self.reading, table, supply=self.supply)
 
     def _budget(self, shapes: tuple[LayerShape, ...], mac: MacEnergy, model: Network) -> Budget:
-        from quanos.budgets import Budget
+        from quanos.allocation.budgets import Budget
         from quanos.energy import energy_costs
 
         return Budget(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from quanos.attack_text import lines
 from quanos.cli import print_json
+from quanos.console.attack_text import lines
 
 if TYPE_CHECKING:
     from hw.plan import Plan
@@ -80,11 +80,11 @@ class Attack:
 
     def run(self) -> None:
         """Attack and print."""
-        from quanos.checkpoint import load_network
+        from quanos.adversary.protocols import FULL
         from quanos.config import override
         from quanos.data import load_dataset
-        from quanos.protocols import FULL
         from quanos.run import write_json
+        from quanos.storage.checkpoint import load_network
 
         self._check()
         model, meta = load_network(self.network)
@@ -133,8 +133,8 @@ class Attack:
 
     def _plan(self, model: Any, split: Any, config: Config, others: set[str]) -> Plan:
         from hw.plan import Plan, Step
-        from quanos.estimate import Cost, costs, pass_rates
-        from quanos.planning import ATTACK_BASIS
+        from quanos.training.estimate import Cost, costs, pass_rates
+        from quanos.training.planning import ATTACK_BASIS
 
         pass_s, forward_s = pass_rates(model, split, config)
         if self.attack:
@@ -159,7 +159,7 @@ class Attack:
         self, model: Any, split: Any, config: Config, others: dict[str, Any]
     ) -> dict[str, Any]:
         from quanos.accuracy import accuracy, share, under_attack
-        from quanos.twins import absent
+        from quanos.adversary.twins import absent
 
         chosen, twin = self._chosen(config)
         if twin and (reason := absent(twin, model, others)):
@@ -175,8 +175,8 @@ class Attack:
 
     def _chosen(self, config: Config) -> tuple[Any, str | None]:
         """The attack with the budget of the command line, and the twin that it is made on."""
+        from quanos.adversary.protocols import STRONG, in_space, strong_attack
         from quanos.attacks import pgd
-        from quanos.protocols import STRONG, in_space, strong_attack
 
         name = str(self.attack)
         if name == "pgd":
@@ -196,7 +196,7 @@ class Attack:
 
 def beside(network: Path) -> Path | None:
     """The 16-bit network that was trained beside the one in a run folder; None where none was."""
-    from quanos.checkpoint import NAME
+    from quanos.storage.checkpoint import NAME
 
     for folder in (network / "16", network.parent / "16"):
         if (folder / NAME).exists() and (network / NAME).exists() and network.name != "16":
@@ -212,8 +212,8 @@ def _protocols(
     others: dict[str, Any],
     part: Path | None,
 ) -> dict[str, Any]:
-    from quanos.ledger import Ledger, fingerprint
-    from quanos.progress import Progress
+    from quanos.adversary.ledger import Ledger, fingerprint
+    from quanos.console.progress import Progress
     from quanos.robustness import count_attacks, evaluate
 
     networks = [model, others.get("16"), others.get("seed")]

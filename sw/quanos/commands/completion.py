@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import tyro
 
 from quanos.cli import available, kind_of, print_json
-from quanos.completion import SHELLS, Completed
 from quanos.config import Config, presets
+from quanos.console.completion import SHELLS, Completed
 
 CHOICES = {key.name: tuple(key.metadata["choices"]) for key in fields(Config)}
 POSITIONAL = get_args(tyro.conf.Positional[str])[1]

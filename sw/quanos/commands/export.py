@@ -37,12 +37,12 @@ class Export:
     def run(self) -> None:
         """Write the files and print how far trainer and integers agree."""
         from quanos import export
-        from quanos.checkpoint import load_network
         from quanos.config import override
         from quanos.data import load_dataset
-        from quanos.graph import trace
-        from quanos.integers import lower, save
+        from quanos.integer.graph import trace
+        from quanos.integer.program import lower, save
         from quanos.run import write_json
+        from quanos.storage.checkpoint import load_network
 
         if self.check < 0 or self.operands < 0:
             raise ValueError("--check and --operands count images: 0 or more.")
@@ -54,10 +54,10 @@ class Export:
         self.out.mkdir(parents=True, exist_ok=True)
         save(self.out / "integers.safetensors", program, {"network": config.model})
         if self.onnx:
-            from quanos import qonnx_export
+            from quanos.integer import qonnx
 
-            network = qonnx_export.to_qonnx(operations, meta["input_shape"], name=config.model)
-            qonnx_export.save(self.out / "network.onnx", network)
+            network = qonnx.to_qonnx(operations, meta["input_shape"], name=config.model)
+            qonnx.save(self.out / "network.onnx", network)
         agreement = None
         if self.check or self.operands:
             data = load_dataset(config.dataset, config.data_path)

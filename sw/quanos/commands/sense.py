@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from quanos.ablation import Ablation
     from quanos.config import Config
     from quanos.data import Split
-    from quanos.measurement import Measurement
+    from quanos.sensing.measurement import Measurement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +58,9 @@ class Sense:
 
     def run(self) -> None:
         """Measure, and print, write and draw the result."""
-        from quanos.checkpoint import load_network
         from quanos.config import LARGEST_SEED, override
         from quanos.data import load_dataset
+        from quanos.storage.checkpoint import load_network
 
         if not 0 <= self.seed <= LARGEST_SEED:
             raise ValueError(f"--seed must be from 0 to {LARGEST_SEED}, not {self.seed}.")
@@ -93,7 +93,7 @@ class Sense:
             self._measure(model, split, config, about)
 
     def _plan(self, model: nn.Module, split: Split, config: Config) -> Plan:
-        from quanos.planning import sample_plan
+        from quanos.training.planning import sample_plan
 
         work = self._rows if self.ablation else self._found
         return sample_plan(
@@ -105,7 +105,7 @@ class Sense:
 
     def _found(self, model: nn.Module, split: Split, config: Config) -> Measurement:
         from quanos.attacks import fgsm
-        from quanos.sensitivities import measure
+        from quanos.sensing.sensitivities import measure
 
         return measure(
             self.measure,
@@ -126,7 +126,7 @@ class Sense:
     def _measure(
         self, model: nn.Module, split: Split, config: Config, about: dict[str, Any]
     ) -> None:
-        from quanos.sense_figures import measurement_figure
+        from quanos.sensing.figures import measurement_figure
 
         found = self._found(model, split, config)
         options = {"reduction": config.ans_reduction} if self.measure == "ans" else {}
@@ -140,7 +140,7 @@ class Sense:
     ) -> None:
         from dataclasses import asdict
 
-        from quanos.sense_figures import ablation_figure
+        from quanos.sensing.figures import ablation_figure
 
         rows = self._rows(model, split, config)
         content = {"schema": "quanos.ablation/1", "rows": [asdict(row) for row in rows]}

@@ -14,7 +14,7 @@ import tyro
 from quanos.cli import print_json
 from quanos.commands.keys import given, options
 from quanos.config import Config, override, preset
-from quanos.measurement import WITH_LOSSES
+from quanos.sensing.measurement import WITH_LOSSES
 
 if TYPE_CHECKING:
     from quanos.pareto import Point
@@ -85,7 +85,7 @@ class Sweep:
         wanted = tasks(config, self.policies, self.seeds, *budgets)
         out = self.out.resolve()
         if self.plan:
-            from quanos.planning import sweep_plan
+            from quanos.training.planning import sweep_plan
 
             sweep_plan(wanted, self.out, self.workers).give(as_json=self.json)
             return
@@ -118,7 +118,7 @@ class Sweep:
     def _write(self, page: Path, points: Sequence[Point], result: dict[str, Any]) -> None:
         """The page, and beside it the JSON and a figure for every front that there is."""
         from quanos import pareto
-        from quanos.pareto_page import page as written
+        from quanos.reporting.pareto_page import page as written
         from quanos.run import write_json, write_text
 
         page.parent.mkdir(parents=True, exist_ok=True)

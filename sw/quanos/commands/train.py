@@ -62,11 +62,11 @@ class Train:
     def run(self) -> None:
         """Run the experiment and print its results."""
         from flows.table import EnergyTable
-        from quanos.download import download
-        from quanos.experiment import run_experiment
-        from quanos.parallel import leave
-        from quanos.slices import Paused, Slice
-        from quanos.summary_table import print_summary
+        from quanos.datasets.download import download
+        from quanos.reporting.summary_table import print_summary
+        from quanos.training.experiment import run_experiment
+        from quanos.training.parallel import leave
+        from quanos.training.slices import Paused, Slice
 
         if self.jobs < 1 or self.time_limit < 0 or self.shard_mb < 0:
             raise ValueError("--jobs must be 1 or more, --time-limit and --shard-mb 0 or more.")
@@ -105,7 +105,7 @@ class Train:
             print_json(summary) if self.json else print_summary(summary, folder)
 
     def _plan(self, config: Config, folder: Path) -> None:
-        from quanos.planning import run_plan
+        from quanos.training.planning import run_plan
 
         plan = run_plan(
             config, folder, resume=self.resume, overwrite=self.overwrite, jobs=self.jobs

@@ -104,7 +104,7 @@ def _list(experiments: Sequence[Experiment], *, as_json: bool) -> None:
 def _driver(args: argparse.Namespace, command: str) -> Driver:
     from flows.table import EnergyTable
     from quanos.reproduce.drive import Driver
-    from quanos.slices import Slice
+    from quanos.training.slices import Slice
 
     small = args.scale == "cpu"
     jobs = args.jobs or (min(2, os.cpu_count() or 1) if small else 1)
@@ -128,8 +128,8 @@ def _drive(
     args: argparse.Namespace, command: str, experiments: Sequence[Experiment]
 ) -> tuple[int | None, list[str]]:
     """The exit status, and the experiments whose data set is not there."""
-    from quanos.parallel import leave
-    from quanos.slices import Paused
+    from quanos.training.parallel import leave
+    from quanos.training.slices import Paused
 
     try:
         waiting = _driver(args, command).run(experiments)

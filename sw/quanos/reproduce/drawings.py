@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from flows.table import EnergyTable
-from quanos.figures import mac_energy_parts, percent
-from quanos.sense_figures import STYLE
-from quanos.svg import Axis, Series, document
+from quanos.reporting.charts import mac_energy_parts, percent
+from quanos.reporting.svg import Axis, Series, document
+from quanos.sensing.figures import STYLE
 
 # Two more series than a measurement has, and the points that the paper implies.
 STYLE += """

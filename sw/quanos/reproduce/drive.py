@@ -10,18 +10,18 @@ from pathlib import Path
 
 from flows.table import EnergyTable
 from quanos.ablation import ablate
-from quanos.checkpoint import load_network
 from quanos.config import Config
 from quanos.data import load_dataset
-from quanos.data_formats import DataError
-from quanos.experiment import run_experiment
-from quanos.parallel import group
+from quanos.datasets.formats import DataError
 from quanos.reproduce import record
 from quanos.reproduce.plans import SMOKE_IMAGES, Experiment
 from quanos.run import SUMMARY, write_json
-from quanos.slices import Paused, Slice
-from quanos.state import device
-from quanos.together import pool
+from quanos.storage.checkpoint import load_network
+from quanos.training.experiment import run_experiment
+from quanos.training.parallel import group
+from quanos.training.slices import Paused, Slice
+from quanos.training.state import device
+from quanos.training.together import pool
 
 
 @dataclass(frozen=True, kw_only=True)

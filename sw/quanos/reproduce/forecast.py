@@ -7,13 +7,13 @@ from pathlib import Path
 
 from hw.plan import Plan, Step
 from quanos.config import Config
-from quanos.data_formats import DataError
-from quanos.estimate import rates
-from quanos.planning import BASIS, columns, total
+from quanos.datasets.formats import DataError
 from quanos.reproduce.drive import Driver
 from quanos.reproduce.plans import SMOKE_IMAGES, Experiment
 from quanos.run import SUMMARY
-from quanos.together import prepared
+from quanos.training.estimate import rates
+from quanos.training.planning import BASIS, columns, total
+from quanos.training.together import prepared
 
 
 def plan(driver: Driver, experiments: Sequence[Experiment], page: Path) -> Plan:

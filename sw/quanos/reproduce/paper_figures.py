@@ -12,7 +12,7 @@ from quanos.ablation import Ablation
 from quanos.reproduce import drawings, tables
 from quanos.reproduce.queue import best, origin, run_of, waiting
 from quanos.run import write_text
-from quanos.sense_figures import ablation_figure
+from quanos.sensing.figures import ablation_figure
 
 
 class Figures:

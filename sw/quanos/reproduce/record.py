@@ -1,8 +1,8 @@
 """Results that are kept: one JSON per experiment, into which every finished run is merged.
 
 `{schema, experiment, title, runs}`, where `runs` has an entry per `SCALE/SEED`: the summary of the
-run (see `quanos.experiment`) with the command, commit, device, versions and times that it took,
-and the ablation of the 16-bit network's units (see `quanos.ablation`).
+run (see `quanos.training.experiment`) with the command, commit, device, versions and times that it
+took, and the ablation of the 16-bit network's units (see `quanos.ablation`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from quanos.jsonfile import FileContentError, read_json
 from quanos.reproduce.plans import Experiment
 from quanos.run import METRICS, write_json
+from quanos.storage.jsonfile import FileContentError, read_json
 
 SCHEMA = "quanos.results/1"
 ABLATION = "ablation.json"

@@ -1,0 +1,1 @@
+"""What commands of `quanos` share: complaints, completion, progress, code of the user's own."""

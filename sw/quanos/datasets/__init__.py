@@ -1,0 +1,1 @@
+"""Readers of image files: published data sets, folders and arrays of your own."""

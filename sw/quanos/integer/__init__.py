@@ -1,0 +1,1 @@
+"""The trained network in integers: traced, lowered, run, and written for others."""

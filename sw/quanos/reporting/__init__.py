@@ -1,0 +1,1 @@
+"""Reports of finished runs: tables, charts and the HTML page."""

@@ -1,0 +1,1 @@
+"""What a training run consists of around Algorithm 1 (`quanos.trainer`)."""
