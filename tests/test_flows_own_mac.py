@@ -112,6 +112,8 @@ def test_the_file_is_read(tmp_path):
         ("hold", "holds", "keys are netlist"),
         ("bits", "align = 3\nbits", "align = 3 is not understood"),
         ("bits", "lanes = 0\nbits", "lanes must be a whole number"),
+        ("clock_ps", f"{'a.' * 500}b", "line 1 has more than 128 dots"),  # a gigabyte at 50,000
+        ("clock_ps", "#" * 70_000 + "\nclock_ps", "more than the 65536 that are read"),
     ],
 )
 def test_a_bad_file_is_refused(tmp_path, old, new, says):

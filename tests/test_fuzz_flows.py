@@ -11,11 +11,13 @@ import pytest
 from fuzzing import Case, spoil_often
 from good_flow_files import NETLIST, as_json
 from test_flows_netlist import CHAIN, LIBRARY, module
+from test_flows_own_mac import FILE as OWN_MACS
 
 from flows import stimulus
 from flows.cells import liberty
 from flows.cells.boolean import Function
 from flows.console import FlowError
+from flows.energy import mac_drive
 from flows.gates.netlist_write import to_verilog
 from flows.library import Library
 from flows.netlist import Netlist
@@ -68,6 +70,7 @@ CASES = (
     Case("operands, forged", good.OPERANDS, stimulus.OperandFile.load, FlowError, good.as_npz),
     Case("layer", good.as_npz(good.LAYER), read_layer, ValueError),
     Case("layer, forged", good.LAYER, read_layer, ValueError, good.as_npz),
+    Case("own macs", OWN_MACS.encode(), mac_drive.read, FlowError),
     Case("mac spec", as_json(SPEC), read_spec, ValueError),
     Case("mac spec, forged", SPEC, read_spec, ValueError, as_json),
 )

@@ -22,7 +22,6 @@ network's first layer needs.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -36,6 +35,7 @@ from flows.energy.measure_point import WARMUP
 from flows.netlist import Netlist
 from flows.stimulus import CYCLES, Codes
 from flows.table import MAX_BITS, SCHEMES
+from hw import toml
 
 ALIGNMENTS = ("lsb", "msb")
 
@@ -74,8 +74,8 @@ class OwnMac:
 def read(path: Path) -> tuple[list[OwnMac], float]:
     """The MACs of a file and the clock that it asks for, 0 for none; FlowError for what is none."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        data = toml.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise FlowError(f"{path} is no valid TOML ({error}).") from None
     macs, clock_ps = data.pop("mac", []), data.pop("clock_ps", 0)
     if data or not isinstance(macs, list) or not macs:

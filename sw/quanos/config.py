@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
@@ -12,6 +11,7 @@ from typing import Any, get_type_hints
 import tomli_w
 
 from flows.table import SCHEMES
+from hw import toml
 from quanos.allocation.budgets import MAX_BITS
 from quanos.datasets.formats import DATASETS
 from quanos.policies import POLICIES
@@ -299,7 +299,7 @@ def presets() -> list[str]:
 
 def _read(text: str, source: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
+        return toml.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{source} is no valid TOML ({error}).") from None
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hw import toml
 from quanos.storage.jsonfile import (
     LARGEST,
     FileContentError,
@@ -221,7 +221,7 @@ def read_run(folder: Path) -> Run:
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return toml.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise FileContentError(f"{path} is no valid TOML ({error}).") from None
 
