@@ -28,8 +28,8 @@ from flows.library import Library
 
 LARGEST = 1 << 30  # bytes of a library's text; those of full processes have a tenth of it
 READERS = (
-    *("cells/boolean.py", "cells/liberty.py", "cells/library_cache.py", "cells/lut.py"),
-    "library.py",
+    *("boolean.py", "liberty.py", "liberty_tables.py", "liberty_text.py", "library_cache.py"),
+    *("lut.py", "../library.py"),
 )
 
 
@@ -51,7 +51,7 @@ def load(path: Path) -> Library:
 
 @cache
 def _reader_version() -> str:
-    here = Path(__file__).parents[1]
+    here = Path(__file__).parent
     return hashlib.sha256(b"".join((here / name).read_bytes() for name in READERS)).hexdigest()
 
 
