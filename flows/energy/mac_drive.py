@@ -38,6 +38,7 @@ from flows.table import MAX_BITS, SCHEMES
 from hw import toml
 
 ALIGNMENTS = ("lsb", "msb")
+LONGEST_PS = 1e9  # of a clock: a millisecond
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,8 @@ class OwnMac:
             raise FlowError(f"bits must be whole numbers from 1 to {MAX_BITS}, not {self.bits}.")
         if type(self.lanes) is not int or self.lanes < 1:
             raise FlowError(f"lanes must be a whole number from 1 on, not {self.lanes!r}.")
+        if wrong := [port for port, v in self.hold.items() if type(v) is not int or v < 0]:
+            raise FlowError(f"hold must give {wrong[0]} a whole number from 0 on.")
 
     @property
     def driven(self) -> set[str]:
@@ -77,25 +80,35 @@ def read(path: Path) -> tuple[list[OwnMac], float]:
         data = toml.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise FlowError(f"{path} is no valid TOML ({error}).") from None
-    macs, clock_ps = data.pop("mac", []), data.pop("clock_ps", 0)
-    if data or not isinstance(macs, list) or not macs:
-        raise FlowError(f"{path} must hold clock_ps, if anything, and [[mac]] entries alone.")
-    if isinstance(clock_ps, bool) or not isinstance(clock_ps, int | float) or clock_ps < 0:
-        raise FlowError(f"{path}: clock_ps must be a number of ps, not {clock_ps!r}.")
-    return [_mac(entry, path) for entry in macs], float(clock_ps)
+    try:
+        macs, clock_ps = data.pop("mac", []), _clock_ps(data.pop("clock_ps", 0))
+        if data or not isinstance(macs, list) or not macs:
+            raise FlowError("it must hold clock_ps, if anything, and [[mac]] entries alone.")
+        return [_mac(entry, path.parent) for entry in macs], clock_ps
+    except FlowError as error:
+        raise FlowError(f"{path}: {error}") from None
 
 
-def _mac(entry: dict[str, Any], path: Path) -> OwnMac:
+def _clock_ps(value: Any) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value < LONGEST_PS:
+        raise FlowError(f"clock_ps must be a number of ps from 0 to 1e9, not {value!r:.40}.")
+    return float(value)
+
+
+def _mac(entry: Any, folder: Path) -> OwnMac:
     kinds = {f.name: f.type for f in fields(OwnMac)}
     wanted = {"str": str, "int": int, "tuple[int, ...]": list, "dict[str, int]": dict}
+    if not isinstance(entry, dict):
+        raise FlowError(f"[[mac]] must be a table of keys, not {entry!r:.40}.")
     for name, value in entry.items():
         if name not in kinds or not isinstance(value, wanted[str(kinds[name])]):
             raise FlowError(
-                f"{path}: {name} = {value!r} is not understood; keys are {', '.join(kinds)}."
+                f"{name} = {value!r:.40} is not understood; keys are {', '.join(kinds)}."
             )
     if missing := sorted({"netlist", "scheme", "bits"} - set(entry)):
-        raise FlowError(f"{path}: a [[mac]] lacks {', '.join(missing)}.")
-    place = path.parent / entry["netlist"]
+        raise FlowError(f"a [[mac]] lacks {', '.join(missing)}.")
+    place = folder / entry["netlist"]
     return OwnMac(**entry | {"netlist": str(place), "bits": tuple(entry["bits"])})
 
 
