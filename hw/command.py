@@ -44,6 +44,26 @@ class Parser(argparse.ArgumentParser):
         )
 
 
+def whole(low: int, high: int | None = None) -> Callable[[str], int]:
+    """The type of an option that takes whole numbers from `low` to `high`, if there is a highest.
+
+    >>> whole(1)("12")
+    12
+    """
+    span = f"from {low} to {high}" if high is not None else f"of at least {low}"
+
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if value < low or (high is not None and value > high):
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number {span}")
+        return value
+
+    return number
+
+
 def meant(word: str, known: Iterable[str]) -> str:
     """What to add to a sentence on an unknown name: the one that looks like it, if one does.
 

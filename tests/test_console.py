@@ -334,8 +334,9 @@ DIGITS = ROOT / "hw/tb/digits"
 @pytest.mark.parametrize(
     ("module", "words", "steps", "work"),
     [
-        ("hw.tb.array_harness", (), 7, "1 elements"),
+        ("hw.tb.array_harness", (), 7, "1 element(s)"),
         ("hw.tb.network", ("digits", "--jobs", "2"), 2, "5990400 MACs on 2 simulator(s)"),
+        ("hw.tb.network", ("vgg19", "--jobs", "2"), 2, "1281208320 MACs on 2 simulator(s)"),
         ("flows.network", (DIGITS, "--schemes", "dg", "dvafs"), 2, "12 points"),
         ("flows.array_layers", (DIGITS, "--schemes", "dg"), 1, "6 layer(s), synthesis before"),
     ],

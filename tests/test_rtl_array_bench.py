@@ -202,27 +202,57 @@ def test_a_control_with_one_value_has_no_bits_in_the_payload():
     assert np.array_equal(pack(shape, values | {"lanes": 0}, 2), pack(shape, values, 2))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["--seed", "-1"], r"--seed must be at least 0"),
-        (["--arrays", "EMPTY"], r"EMPTY holds no array; write one with python -m hw.rtl.verilog"),
-        (["--arrays", "BAD"], r"x\.array\.json is not the spec of an array"),
-        (["--arrays", "BARE"], r"array_fixed_w2a2_1x1\.v is missing beside its spec"),
-        (["--netlists", "EMPTY"], r"--netlists needs --arrays"),
-    ],
-)
-def test_bad_input_is_one_sentence(arguments, sentence, tmp_path, capsys):
-    spec = ArraySpec(w_width=2, a_width=2, rows=1, columns=1)
-    for name, text in (("EMPTY", ""), ("BAD", "{"), ("BARE", json.dumps(asdict(spec)))):
+FIELDS = asdict(ArraySpec(w_width=2, a_width=2, rows=1, columns=1))
+PLACES = {
+    "EMPTY": "",
+    "CUT": "{",
+    "NULL": "null",
+    "DEEP": "[" * 100_000,
+    "NAN": json.dumps(FIELDS | {"rows": float("nan")}),
+    "ZERO": json.dumps(FIELDS | {"k_max": 0}),
+    "MORE": json.dumps(FIELDS | {"guard_bits": 4}),
+    "BARE": json.dumps(FIELDS),
+}
+"""What stands in x.array.json of a folder of this name; a word in capitals below is a path."""
+
+REFUSED = [
+    *((f"--seed {v}", rf"'{v}' is no whole number of at least 0") for v in ("-1", "nan", "1e3")),
+    ("--arrays EMPTY", r"EMPTY holds no array; write one with python -m hw.rtl.verilog --rows 2"),
+    ("--arrays MISSING", r"MISSING holds no array"),
+    ("--arrays CUT", r"x\.array\.json is not the spec of an array \(Expecting"),
+    ("--arrays NULL", r"is not the spec of an array \(no JSON object\)"),
+    ("--arrays DEEP", r"is not the spec of an array \(maximum recursion depth"),
+    ("--arrays NAN", r"x\.array\.json .*rows must be a whole number from 1 to 32, not nan\)"),
+    ("--arrays ZERO", r"x\.array\.json .*k_max must be a whole number from 1 to 65536, not 0\)"),
+    ("--arrays MORE", r"unexpected keyword argument 'guard_bits'"),
+    ("--arrays BARE", r"array_fixed_w2a2_1x1\.v is missing beside its spec"),
+    ("--arrays BARE --plan", r"array_fixed_w2a2_1x1\.v is missing beside its spec"),
+    (
+        "--arrays BARE --netlists EMPTY",
+        r"array_fixed_w2a2_1x1\.synth\.json is missing or no report",
+    ),
+    ("--netlists EMPTY", r"--netlists needs --arrays"),
+    ("--build CUT/x.array.json", r"x\.array\.json/arrays: Not a directory; a part of the path"),
+]
+
+
+@pytest.mark.parametrize(("line", "sentence"), REFUSED, ids=[line for line, _ in REFUSED])
+def test_bad_input_is_one_sentence(line, sentence, tmp_path, capsys):
+    for name, text in PLACES.items():
         (tmp_path / name).mkdir()
         if text:
             (tmp_path / name / "x.array.json").write_text(text)
-    places = {name: str(tmp_path / name) for name in ("EMPTY", "BAD", "BARE")}
-    assert main([places.get(word, word) for word in arguments]) == 2
+    before = sorted(tmp_path.rglob("*"))
+    words = [str(tmp_path / word) if word[0].isupper() else word for word in line.split()]
+    try:
+        status = main(["--build", str(tmp_path / "sim"), *words])
+    except SystemExit as end:  # by the parser of options
+        status = end.code
     error = capsys.readouterr().err
-    assert re.search(sentence, error)
+    assert status == 2
+    assert re.search(sentence, error), error
     assert error.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_product_says_what_it_is():

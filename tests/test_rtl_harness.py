@@ -1,10 +1,12 @@
 """The bench command: it passes right circuits, catches a broken one, and refuses bad input."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from threading import Thread
 
@@ -59,24 +61,98 @@ def test_bench_passes_a_mac_and_catches_a_lost_partial_product(tmp_path, request
     )
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["--schemes", "booth"], r"unknown scheme 'booth'; choose from fixed, dg, dvafs, dvafs_st"),
-        (["--vectors", "0"], r"--vectors must be at least 1"),
-        (["--seed", "-1"], r"--seed at least 0"),
-        (["--rtl", "EMPTY"], r"holds no MAC of the schemes fixed, dg, dvafs, dvafs_st"),
-        (["--rtl", "BAD"], r"x\.spec\.json is not the spec of a MAC"),
-    ],
-)
-def test_bad_input_is_one_sentence(arguments, sentence, tmp_path, capsys):
-    (tmp_path / "EMPTY").mkdir()
-    (tmp_path / "BAD").mkdir()
-    (tmp_path / "BAD" / "x.spec.json").write_text("{")
-    places = {name: str(tmp_path / name) for name in ("EMPTY", "BAD")}
-    assert main([places.get(word, word) for word in arguments]) == 2
+FIELDS = asdict(MacSpec(w_width=2, a_width=2))
+SPECS = {
+    "CUT": b'{"scheme": "fi',
+    "BINARY": bytes(range(256)),
+    "LIST": b"[]",
+    "DEEP": b"[" * 100_000,
+    "NAN": json.dumps(FIELDS | {"w_width": float("nan")}).encode(),
+    "HUGE": json.dumps(FIELDS | {"w_width": 10**30}).encode(),
+    "TRUE": json.dumps(FIELDS | {"guard_bits": True}).encode(),
+    "MORE": json.dumps(FIELDS | {"depth": 4}).encode(),
+    "OTHER": json.dumps(FIELDS | {"scheme": ["dg"]}).encode(),
+    "BARE": json.dumps(FIELDS).encode(),
+}
+"""What stands in x.spec.json of a folder of this name; a word in capitals below is a path."""
+
+REFUSED = [
+    ("--schemes booth", r"--schemes: invalid choice: 'booth'"),
+    *((f"--vectors {v}", rf"'{v}' is no whole number from 1 to 1000000") for v in ("0", "nan")),
+    ("--vectors 1000001", r"'1000001' is no whole number from 1 to 1000000"),
+    *((f"--seed {v}", rf"'{v}' is no whole number of at least 0") for v in ("-1", "1.5", "x")),
+    ("--rtl MISSING", r"MISSING holds no MAC .* write them with python -m hw\.rtl\.verilog --all"),
+    ("--rtl MISSING --plan", r"MISSING holds no MAC"),
+    ("--rtl EMPTY", r"EMPTY holds no MAC of the schemes fixed, dg, dvafs, dvafs_st; write them"),
+    ("--rtl FILE", r"FILE holds no MAC"),
+    ("--rtl FOLDER", r"x\.spec\.json: Is a directory"),
+    (
+        "--rtl CUT",
+        r"x\.spec\.json is not the spec of a MAC \(Unterm.*; write it anew with python -m",
+    ),
+    ("--rtl BINARY", r"x\.spec\.json is not the spec of a MAC"),
+    ("--rtl LIST", r"is not the spec of a MAC \(no JSON object\)"),
+    ("--rtl DEEP", r"is not the spec of a MAC \(maximum recursion depth"),
+    ("--rtl NAN", r"w_width must be a whole number from 1 to 32, not nan\)"),
+    ("--rtl HUGE", r"w_width must be a whole number from 1 to 32, not 10{30}\)"),
+    ("--rtl TRUE", r"guard_bits must be a whole number from 1 to 32, not True"),
+    ("--rtl MORE", r"unexpected keyword argument 'depth'"),
+    ("--rtl OTHER", r"scheme must be one of fixed, dg, dvafs, dvafs_st, not \['dg'\]"),
+    ("--rtl BARE", r"mac_fixed_w2a2\.v is missing beside its spec; write both with"),
+    ("--rtl BARE --plan", r"mac_fixed_w2a2\.v is missing beside its spec"),
+    ("--rtl BARE --schemes dg", r"BARE holds no MAC of the schemes dg"),
+    (
+        "--rtl BARE --netlists MISSING",
+        r"mac_fixed_w2a2\.synth\.json is missing or no report of a s",
+    ),
+    ("--rtl BARE --netlists REPORT", r"mac_fixed_w2a2\.netlist\.v is missing; make the netlists"),
+    ("--rtl RIGHT --build FILE", r"FILE: File exists; a file stands where a folder should"),
+    ("--rtl RIGHT --build FILE/x", r"FILE/x: Not a directory; a part of the path is a file"),
+    ("--rtl RIGHT --build /proc/none", r"/proc/none: No such file or directory; check the path"),
+]
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory) -> Path:
+    """A folder with what a word in capitals names."""
+    folder = tmp_path_factory.mktemp("places")
+    for name in (*SPECS, "EMPTY", "FOLDER", "REPORT", "RIGHT"):
+        (folder / name).mkdir()
+        if name in SPECS:
+            (folder / name / "x.spec.json").write_bytes(SPECS[name])
+    (folder / "FILE").touch()
+    (folder / "FOLDER" / "x.spec.json").mkdir()
+    (folder / "REPORT" / "mac_fixed_w2a2.synth.json").write_text('{"library": "l"}')
+    (folder / "RIGHT" / "x.spec.json").write_bytes(SPECS["BARE"])
+    (folder / "RIGHT" / "mac_fixed_w2a2.v").touch()
+    return folder
+
+
+@pytest.mark.parametrize(("line", "sentence"), REFUSED, ids=[line for line, _ in REFUSED])
+def test_bad_input_is_one_sentence(line, sentence, places, capsys):
+    before = sorted(places.rglob("*"))
+    words = [str(places / word) if word[0].isupper() else word for word in line.split()]
+    assert status(["--build", str(places / "EMPTY" / "sim"), *words]) == 2
     error = capsys.readouterr().err
-    assert re.search(sentence, error)
+    assert re.search(sentence, error), error
+    assert error.count("\n") == 1
+    assert sorted(places.rglob("*")) == before
+
+
+def status(words):
+    """Exit status of the command, which the parser of its options leaves by itself."""
+    try:
+        return main(words)
+    except SystemExit as end:
+        return end.code
+
+
+def test_verilog_that_is_none_is_named(tmp_path, capsys):
+    write(MacSpec(w_width=2, a_width=2), tmp_path)
+    (tmp_path / "mac_fixed_w2a2.v").write_bytes(bytes(range(256)))
+    assert main(["--rtl", str(tmp_path), "--build", str(tmp_path / "sim")]) == 2
+    error = capsys.readouterr().err
+    assert re.search(r"did not build \(%Error.*mac_fixed_w2a2\.v.*\); mend the Verilog", error)
     assert error.count("\n") == 1
 
 

@@ -13,7 +13,8 @@ from hw.rtl.layers import HEAD, Layer, read_layers
 from hw.rtl.spec import ArraySpec
 from hw.tb.blocks import blocks, pasted, share
 from hw.tb.head import read_head
-from hw.tb.network import DIGITS, classified, main
+from hw.tb.network import DIGITS, main
+from hw.tb.network_outcome import classified
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "hw/tb" / DIGITS
@@ -150,7 +151,12 @@ def rewrite(path: Path, **changed: object) -> None:
     np.savez(path, **{name: value for name, value in data.items() if value is not None})
 
 
-ONES, NAN = np.ones((3, 4, 3), np.int64), np.full(4, np.nan)
+def four_images(folder: Path) -> None:
+    rewrite(folder / "02-l2.npz", images=4)
+    rewrite(folder / HEAD, logits=np.ones((4, 3)))
+
+
+ONES, NAN, OBJECTS = np.ones((3, 4, 3), np.int64), np.full(4, np.nan), np.array([None], object)
 REFUSED = [
     ("holds no layer operands", shutil.rmtree, []),
     (r"l1\.npz is no whole \.npz file .*; write it with", lambda f: cut(f / "01-l1.npz"), []),
@@ -169,8 +175,29 @@ REFUSED = [
     ("l0 has codes of 4 bits, the array multi", None, ["--width", "2", "--scheme", "dg"]),
     ("the array multiplies 3; raise --width", None, ["--width", "3", "--scheme", "fixed"]),
     ("rows must be a whole number from 1 to 32, not 33", None, ["--rows", "33"]),
-    ("--jobs must be at least 1", None, ["--jobs", "0"]),
-    ("--seed and --sample must be at least 0", None, ["--sample", "-1"]),
+    ("no bits|whole number from 2 to 32, not 0", None, ["--width", "0"]),
+    ("'nan'", None, ["--depth", "nan"]),
+    ("'0' is no whole number from 1 to 256", None, ["--jobs", "0"]),
+    ("'-1' is no whole number from 0 to 10000", None, ["--sample", "-1"]),
+    ("'10001' is no whole number from 0 to 10000", None, ["--sample", "10001"]),
+    ("'x' is no whole number of at least 0", None, ["--seed", "x"]),
+    ("invalid choice: 'booth'", None, ["--scheme", "booth"]),
+    (r"l0\.npz must hold integers only", lambda f: rewrite(f / "00-l0.npz", a=NAN), []),
+    (r"l0\.npz is no whole .*Python objects", lambda f: rewrite(f / "00-l0.npz", a=OBJECTS), []),
+    (r"l0\.npz must have 1 to 16 bits", lambda f: rewrite(f / "00-l0.npz", bits=99), []),
+    (
+        r"l0\.npz must have a_signed 0 or 1, not 7",
+        lambda f: rewrite(f / "00-l0.npz", a_signed=7),
+        [],
+    ),
+    (r"l0\.npz must hold a \(groups", lambda f: rewrite(f / "00-l0.npz", w=ONES[:, :0]), []),
+    (r"l0\.npz lacks images", lambda f: rewrite(f / "00-l0.npz", images=None), []),
+    (r"head\.npz must hold finite numbers", lambda f: rewrite(f / HEAD, bias=np.float64(1)), []),
+    (r"head\.npz is no whole head", lambda f: rewrite(f / HEAD, bias="a"), []),
+    (r"head\.npz is of 4 images, which 6 rows of l2", lambda f: four_images(f), []),
+    (r"head\.npz is no whole head", lambda f: cut(f / HEAD), ["--plan"]),
+    ("layers: Is a directory; name a file in it", None, ["--out", "LAYERS"]),
+    ("l0.npz: File exists; a file stands where a folder", None, ["--out", "LAYERS/00-l0.npz/x"]),
 ]
 
 
@@ -180,7 +207,12 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     if spoil:
         spoil(exported)
-    assert main([str(exported), *words, "--build", str(tmp_path / "sim")]) == 2
+    words = [word.replace("LAYERS", str(exported)) for word in words]
+    try:
+        status = main([str(exported), *words, "--build", str(tmp_path / "sim")])
+    except SystemExit as end:  # by the parser of options
+        status = end.code
+    assert status == 2
     error = capsys.readouterr().err
     assert re.search(sentence, error)
     assert error.count("\n") == 1

@@ -126,6 +126,16 @@ BAD_OPTIONS = [
     (["--scheme", "fusion"], "scheme must be one of fixed, dg, dvafs, dvafs_st, not 'fusion'"),
     (["--rows", "2", "--guard-bits", "4"], "an array's guard bits follow from --k-max"),
     (["--guard-bits", "0"], "guard_bits must be a whole number from 1 to 32, not 0"),
+    (
+        ["--guard-bits", str(10**20)],
+        f"guard_bits must be a whole number from 1 to 32, not {10**20}",
+    ),
+    (["--a-width", "33"], "a_width must be a whole number from 1 to 32, not 33"),
+    (["--scheme", "dg", "--w-width", "1"], "w_width must be a whole number from 2 to 32, not 1"),
+    (["--scheme", "dvafs", "--w-width", "8"], "needs w_width and a_width to be equal"),
+    (["--all", "--rows", "2"], "--all and --arrays write designs of their own; leave --rows out"),
+    (["--all", "--scheme", "dg"], "designs of their own; leave --scheme out, or them"),
+    (["--arrays", "--guard-bits", "3"], "designs of their own; leave --guard-bits out, or them"),
 ]
 
 
@@ -138,3 +148,23 @@ def test_bad_parameters_are_refused_before_anything_is_elaborated(
     assert sentence in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        ("file", "file: File exists; a file stands where a folder should"),
+        ("file/x", "file/x: Not a directory; a part of the path is a file"),
+        ("taken", "mac_fixed_w1a1.v: Is a directory; name a file in it."),
+        ("/proc/none", "/proc/none: No such file or directory; check the path."),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_named(place, sentence, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    (tmp_path / "taken" / "mac_fixed_w1a1.v").mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["--w-width", "1", "--a-width", "1", "--out", str(tmp_path / place)]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before

@@ -95,6 +95,8 @@ def read_layer(path: Path) -> Layer:
     if any(data[name].size != 1 for name in NUMBERS):
         raise ValueError(f"{path} must hold single numbers {', '.join(NUMBERS)}.")
     numbers = {name: int(data[name].item()) for name in NUMBERS}
+    if numbers["a_signed"] not in (0, 1):
+        raise ValueError(f"{path} must have a_signed 0 or 1, not {numbers['a_signed']}.")
     layer = Layer(
         name=path.stem.partition("-")[2] or path.stem,
         bits=numbers["bits"],

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 from amaranth.back import rtlil
 from amaranth.hdl import (
@@ -34,13 +34,19 @@ from hw.rtl.mac import Mac
 from hw.rtl.pe import ProcessingElement, element_ports
 from hw.rtl.spec import ENCODINGS, SCHEMES, ArraySpec, MacSpec
 from hw.rtl.systolic_array import SystolicArray
+from hw.rtl.writing import write_text
 
-COMMON = ("scheme", "w_width", "a_width", "min_lane", "encoding")
+OPTIONS = {
+    "w_width": ("BITS", "weight bits (16)"),
+    "a_width": ("BITS", "activation bits (16)"),
+    "min_lane": ("BITS", "smallest subword (4)"),
+    "guard_bits": ("BITS", "of a MAC, above the product (8)"),
+}
 ARRAY_OPTIONS = {
-    "rows": "rows of an array (8)",
-    "columns": "columns of an array (8)",
-    "k_max": "longest sum of an array (4608)",
-    "depth": "sums that an array keeps per column (64)",
+    "rows": ("N", "rows of an array (8)"),
+    "columns": ("N", "columns of an array (8)"),
+    "k_max": ("N", "longest sum of an array (4608)"),
+    "depth": ("N", "sums that an array keeps per column (64)"),
 }
 
 
@@ -138,64 +144,78 @@ def _yosys(text: str) -> str:
 
 def write(spec: MacSpec | ArraySpec, out: Path) -> Path:
     """Write NAME.v and the spec's JSON into `out`, each beside its place and then renamed."""
-    kind = "array" if isinstance(spec, ArraySpec) else "spec"
     out.mkdir(parents=True, exist_ok=True)
-    texts = {
-        f"{spec.name}.v": emit(spec),
-        f"{spec.name}.{kind}.json": json.dumps(asdict(spec), indent=1),
-    }
-    for name, text in texts.items():
-        beside = out / f".{name}.{os.getpid()}"
-        try:
-            beside.write_text(text + "\n", encoding="utf-8")
-            beside.replace(out / name)
-        except OSError as error:
-            error.filename = str(out / name)  # a full disk names no file
-            raise
-        finally:
-            beside.unlink(missing_ok=True)
+    verilog = emit(spec)  # before anything is written
+    write_text(out / f"{spec.name}.v", verilog + "\n")
+    text = json.dumps(asdict(spec), indent=1)
+    write_text(out / f"{spec.name}.{KINDS[type(spec)][0]}.json", text + "\n")
     return out / f"{spec.name}.v"
+
+
+KINDS = {MacSpec: ("spec", "a MAC"), ArraySpec: ("array", "an array")}
+"""What the file of a spec is called, and what it is of."""
+
+Spec = TypeVar("Spec", MacSpec, ArraySpec)
+
+
+def read_specs(folder: Path, kind: type[Spec]) -> list[Spec]:
+    """The specs of a kind in a folder, by file name; ValueError for a file that is none.
+
+    None where the folder is not there.
+    """
+    return [_read(path, kind) for path in sorted(folder.glob(f"*.{KINDS[kind][0]}.json"))]
 
 
 def read_spec(path: Path | str) -> MacSpec:
     """The spec of a NAME.spec.json; ValueError where it is none."""
+    return _read(Path(path), MacSpec)
+
+
+def _read(path: Path, kind: type[Spec]) -> Spec:
     try:
-        return MacSpec(**json.loads(Path(path).read_text(encoding="utf-8")))
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(fields, dict):
+            raise ValueError("no JSON object")
+        return kind(**fields)
     except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} is not the spec of a MAC ({error}).") from None
+        why = str(error).removesuffix(".")
+        raise ValueError(
+            f"{path} is not the spec of {KINDS[kind][1]} ({why}); write it anew with "
+            f"python -m hw.rtl.verilog."
+        ) from None
 
 
-def chosen_spec(args: argparse.Namespace) -> MacSpec | ArraySpec:
-    """The MAC, or, where an option of arrays is given, the array that the options describe."""
-    given = {name: value for name, value in vars(args).items() if value is not None}
-    common = {name: given[name] for name in COMMON}
-    guard = {name: given[name] for name in ("guard_bits",) if name in given}
-    array = {name: given[name] for name in ARRAY_OPTIONS if name in given}
-    if array and guard:
+def chosen_specs(args: argparse.Namespace) -> list[MacSpec] | list[ArraySpec]:
+    """What the options ask for: the default designs, or the one that they describe.
+
+    One of the options of arrays makes it an array.
+    """
+    names = ("scheme", "encoding", *OPTIONS, *ARRAY_OPTIONS)
+    given = {name: value for name in names if (value := getattr(args, name)) is not None}
+    if args.all or args.arrays:
+        if given:
+            option = f"--{next(iter(given)).replace('_', '-')}"
+            raise ValueError(
+                f"--all and --arrays write designs of their own; leave {option} out, or them."
+            )
+        return (default_specs() if args.all else []) + (default_arrays() if args.arrays else [])
+    if not given.keys() & ARRAY_OPTIONS:
+        return [MacSpec(**given)]
+    if "guard_bits" in given:
         raise ValueError("an array's guard bits follow from --k-max; leave --guard-bits out.")
-    return ArraySpec(**common, **array) if array else MacSpec(**common, **guard)
+    return [ArraySpec(**given)]
 
 
 def _parser() -> Parser:
     parser = Parser("python -m hw.rtl.verilog", __doc__)
     parser.add_argument("--all", action="store_true", help="every MAC of the energy table")
     parser.add_argument("--arrays", action="store_true", help="an 8 x 8 array of every scheme")
-    parser.add_argument("--scheme", default="fixed", help=f"one of {', '.join(SCHEMES)}")
-    parser.add_argument("--w-width", type=int, default=16, metavar="BITS", help="weight bits (16)")
+    parser.add_argument("--scheme", help=f"one of {', '.join(SCHEMES)} ({SCHEMES[0]})")
     parser.add_argument(
-        "--a-width", type=int, default=16, metavar="BITS", help="activation bits (16)"
+        "--encoding", help=f"of partial products: {', '.join(ENCODINGS)} ({ENCODINGS[0]})"
     )
-    parser.add_argument(
-        "--min-lane", type=int, default=4, metavar="BITS", help="smallest subword (4)"
-    )
-    parser.add_argument(
-        "--guard-bits", type=int, metavar="BITS", help="of a MAC, above the product (8)"
-    )
-    parser.add_argument(
-        "--encoding", default=ENCODINGS[0], help=f"of partial products: {', '.join(ENCODINGS)}"
-    )
-    for name, what in ARRAY_OPTIONS.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=what)
+    for name, (unit, what) in (OPTIONS | ARRAY_OPTIONS).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar=unit, help=what)
     parser.add_argument("--out", type=Path, default=Path("build/rtl"), help="folder (build/rtl)")
     parser.add_json()
     return parser
@@ -207,10 +227,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(args: argparse.Namespace) -> int:
-    specs: list[MacSpec | ArraySpec] = default_specs() if args.all else []
-    specs += default_arrays() if args.arrays else []
     written = []
-    for spec in specs or [chosen_spec(args)]:
+    for spec in chosen_specs(args):
         written.append(str(write(spec, args.out)))
         if not args.json:
             print(written[-1])

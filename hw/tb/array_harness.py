@@ -9,21 +9,18 @@ wrong or a bin empty, 2 bad input or a missing tool.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hw.command import aside, print_json
 from hw.plan import Plan
 from hw.rtl.spec import ArraySpec
-from hw.rtl.verilog import write
+from hw.rtl.verilog import read_specs, write
 from hw.tb import coverage, forecast, simulator
 from hw.tb.array_wrapper import array_bench
-from hw.tb.coverage import Summary
 from hw.tb.designs import (
     JOBS,
     Design,
@@ -31,9 +28,11 @@ from hw.tb.designs import (
     add_netlists,
     bench_command,
     bench_parser,
-    netlist,
+    build,
+    passed_of,
+    run_all,
     status_of,
-    waiting,
+    with_sources,
 )
 from hw.tb.streams import Files
 
@@ -65,55 +64,36 @@ class ArrayOutcome(Outcome):
 
 
 def find_arrays(folder: Path, netlists: Path | None = None) -> list[Design[ArraySpec]]:
-    """The arrays whose specs stand in `folder`; with `netlists` the circuits are taken there."""
-    found = []
-    for path in sorted(folder.glob("*.array.json")):
-        try:
-            spec = ArraySpec(**json.loads(path.read_text(encoding="utf-8")))
-        except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
-            raise ValueError(f"{path} is not the spec of an array ({error}).") from None
-        verilog = (folder / f"{spec.name}.v",)
-        sources = netlist(netlists, spec.name) if netlists else verilog
-        found.append(Design(spec=spec, sources=sources))
-    if not found:
+    """The arrays whose specs stand in `folder`; with `netlists` the circuits are taken from there.
+
+    Raises ValueError where there is none, or a file of one is missing.
+    """
+    specs = read_specs(folder, ArraySpec)
+    if not specs:
         raise ValueError(
             f"{folder} holds no array; write one with python -m hw.rtl.verilog --rows 2 "
             f"--columns 2 --out {folder}."
         )
-    if missing := [path for array in found for path in array.sources if not path.exists()]:
-        raise ValueError(f"{missing[0]} is missing beside its spec.")
-    return found
+    return with_sources(specs, folder, netlists)
 
 
-def simulate(
+def check(
     place: Path, index: int, array: Design[ArraySpec], seed: int, waves: bool
 ) -> ArrayOutcome:
-    """Simulate array number `index` of the build in `place`."""
-    name = array.spec.name
+    """Run the bench of array number `index` of the build in `place`."""
+    began, name = time.perf_counter(), array.spec.name
     task = {"spec": asdict(array.spec), "design": index, "seed": seed}
     told = simulator.simulate(place, Files(place / name), task, MODULE, waves)
-    crosses = tuple(Summary(**summary) for summary in told.pop("coverage", ()))
-    return ArrayOutcome(name=name, coverage=crosses, **told)
+    return ArrayOutcome.of(name, told, time.perf_counter() - began)
 
 
 def run(
-    arrays: Sequence[Design[ArraySpec]], build: Path, seed: int, waves: bool = False
+    arrays: Sequence[Design[ArraySpec]], place: Path, seed: int, waves: bool = False
 ) -> list[ArrayOutcome]:
-    """Build and test the arrays, two at a time."""
-    sources = list(dict.fromkeys(path for array in arrays for path in array.sources))
-    with waiting(f"building a simulator of {len(arrays)} arrays"):
-        place = simulator.build(array_bench([a.spec for a in arrays]), sources, build, waves)
-    with ThreadPoolExecutor(JOBS) as pool:
-        tasks = [
-            pool.submit(simulate, place, n, array, seed, waves) for n, array in enumerate(arrays)
-        ]
-        outcomes = []
-        for task in tasks:
-            began = time.perf_counter()
-            outcomes.append(task.result())
-            seconds = time.perf_counter() - began
-            print(f"{outcomes[-1].name}: {outcomes[-1].verdict}, {seconds:.1f} s", flush=True)
-    return outcomes
+    """Build the arrays' simulator under `place` and test them; prints a line as each ends."""
+    with simulator.locked(place):
+        built = build(array_bench([a.spec for a in arrays]), arrays, place, "array", waves)
+        return run_all(len(arrays), lambda n: check(built, n, arrays[n], seed, waves))
 
 
 def table(outcomes: Sequence[ArrayOutcome]) -> str:
@@ -135,12 +115,13 @@ def table(outcomes: Sequence[ArrayOutcome]) -> str:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Options of the command."""
     parser = bench_parser("python -m hw.tb.array_harness", __doc__, "the random products")
-    parser.add_argument("--arrays", type=Path, help="folder of arrays (default: written anew)")
+    parser.add_argument(
+        "--arrays", type=Path, metavar="DIR",
+        help="Verilog and specs of arrays, as hw.rtl.verilog writes them (six of its own choice)",
+    )  # fmt: skip
     add_netlists(parser)
     parser.add_plan()
     args = parser.parse_args(arguments)
-    if args.seed < 0:
-        raise ValueError("--seed must be at least 0.")
     if args.netlists and not args.arrays:
         raise ValueError("--netlists needs --arrays, the folder of the arrays' specs.")
     return args
@@ -175,10 +156,9 @@ def _main(args: argparse.Namespace) -> int:
     arrays = find_arrays(args.arrays or written(args.build), args.netlists)
     kind = "netlists" if args.netlists else "RTL"
     with aside(as_json=args.json):
-        with simulator.locked(args.build):
-            outcomes = run(arrays, args.build, args.seed, args.waves)
+        outcomes = run(arrays, args.build, args.seed, args.waves)
         print(table(outcomes))
-        print(f"{kind}, seed {args.seed}")
+        print(f"{kind}, seed {args.seed}: {passed_of(outcomes, 'array')}")
     status = status_of(outcomes)
     if args.json:
         rows = [asdict(outcome) for outcome in outcomes]

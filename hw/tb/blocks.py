@@ -24,6 +24,11 @@ class Block:
     m: slice
     n: slice
 
+    def macs(self, layers: Sequence[Layer]) -> int:
+        """Multiply-accumulates of the block."""
+        layer = layers[self.layer]
+        return layer.sums[self.group, self.m, self.n].size * layer.shape[1]
+
     def product(self, layers: Sequence[Layer], spec: ArraySpec) -> Product:
         """What the array computes for it, without stalls."""
         layer = layers[self.layer]

@@ -12,17 +12,16 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hw.command import aside, print_json
+from hw.command import aside, print_json, whole
 from hw.plan import Plan
 from hw.rtl.spec import SCHEMES, MacSpec
-from hw.rtl.verilog import default_specs, read_spec, write
+from hw.rtl.verilog import read_specs
 from hw.tb import coverage, forecast, simulator
-from hw.tb.coverage import Summary
 from hw.tb.designs import (
     JOBS,
     Design,
@@ -30,15 +29,21 @@ from hw.tb.designs import (
     add_netlists,
     bench_command,
     bench_parser,
+    build,
     netlist,
+    passed_of,
+    run_all,
     status_of,
-    waiting,
+    with_sources,
 )
 from hw.tb.drivers import Files
 from hw.tb.wrapper import bench
 
 __all__ = ["Design", "Outcome", "find_designs", "main", "netlist", "run", "run_mutants"]
 """What `flows` may use, which imports no other bench."""
+
+MOST_VECTORS = 1_000_000
+"""Random pairs of a mode at most, which are in memory together."""
 
 MAC_BENCH = "hw.tb.mac_tb"
 MUTANTS_BENCH = "hw.tb.mutation_tb"
@@ -51,32 +56,23 @@ class MacOutcome(Outcome):
     modes: int = 0
     vectors: int = 0
     vectors_per_s: float = 0.0
-    seconds: float = 0.0
 
 
 def find_designs(
     rtl: Path, schemes: Sequence[str], netlists: Path | None = None
 ) -> list[Design[MacSpec]]:
-    """The designs of `schemes` in `rtl`; the default MACs are written there if it is missing.
+    """The designs of `schemes` in `rtl`; with `netlists` the circuits are taken from there.
 
-    With `netlists` their specs are taken from `rtl` and the circuits from there. Raises ValueError
-    where there is none.
+    Raises ValueError where there is none, or a file of one is missing.
     """
-    if not rtl.exists():
-        for spec in default_specs():
-            write(spec, rtl)
-    specs = [read_spec(path) for path in rtl.glob("*.spec.json")]
-    designs = [
-        Design(spec=s, sources=netlist(netlists, s.name) if netlists else (rtl / f"{s.name}.v",))
-        for s in specs
-        if s.scheme in schemes
-    ]
-    if not designs:
+    specs = [spec for spec in read_specs(rtl, MacSpec) if spec.scheme in schemes]
+    if not specs:
         raise ValueError(
             f"{rtl} holds no MAC of the schemes {', '.join(schemes)}; write them with "
             f"python -m hw.rtl.verilog --all --out {rtl}."
         )
-    return sorted(designs, key=lambda d: (SCHEMES.index(d.spec.scheme), d.spec.w_width))
+    specs.sort(key=lambda spec: (SCHEMES.index(spec.scheme), spec.w_width))
+    return with_sources(specs, rtl, netlists)
 
 
 def simulate(
@@ -104,36 +100,25 @@ def check(place: Path, index: int, design: Design[MacSpec], **options: Any) -> M
     """Run a design's bench; `options` are those of `simulate`."""
     began = time.perf_counter()
     told = simulate(place, index, design, **options)
-    seconds = time.perf_counter() - began
-    simulation_s = told.pop("simulation_s", None)
-    rate = told["vectors"] / simulation_s if simulation_s else 0.0
-    summaries = tuple(Summary(**summary) for summary in told.pop("coverage", ()))
-    return MacOutcome(
-        name=design.spec.name, vectors_per_s=rate, seconds=seconds, coverage=summaries, **told
-    )
+    if simulation_s := told.pop("simulation_s", 0.0):
+        told["vectors_per_s"] = told["vectors"] / simulation_s
+    return MacOutcome.of(design.spec.name, told, time.perf_counter() - began)
 
 
 def run(
-    designs: Sequence[Design[MacSpec]], build: Path, *, vectors: int, seed: int, waves: bool = False
+    designs: Sequence[Design[MacSpec]], place: Path, *, vectors: int, seed: int, waves: bool = False
 ) -> list[MacOutcome]:
-    """Build and test the designs, two at a time; prints a line as each ends."""
-    with simulator.locked(build), ThreadPoolExecutor(JOBS) as pool:
-        place = build_simulator(designs, build, waves)
-        tasks = [
-            pool.submit(check, place, n, d, vectors=vectors, seed=seed, waves=waves)
-            for n, d in enumerate(designs)
-        ]
-        outcomes = {}
-        for task in as_completed(tasks):
-            outcome = task.result()
-            outcomes[outcome.name] = outcome
-            print(f"{outcome.name}: {outcome.verdict}, {outcome.vectors} vectors, "
-                  f"{outcome.seconds:.1f} s", flush=True)  # fmt: skip
-    return [outcomes[design.spec.name] for design in designs]
+    """Build the designs' simulator under `place` and test them; prints a line as each ends."""
+    with simulator.locked(place):
+        built = build_simulator(designs, place, waves)
+        return run_all(
+            len(designs),
+            lambda n: check(built, n, designs[n], vectors=vectors, seed=seed, waves=waves),
+        )
 
 
 def run_mutants(
-    design: Design[MacSpec], mutants: Sequence[int], build: Path, *, vectors: int, seed: int
+    design: Design[MacSpec], mutants: Sequence[int], place: Path, *, vectors: int, seed: int
 ) -> dict[int, str]:
     """Run hw.tb.mutation_tb on the mutants that `design` holds, by its port `mutant`.
 
@@ -142,12 +127,12 @@ def run_mutants(
     """
     simulator.prepare()
     found: dict[int, str] = {}
-    with simulator.locked(build), ThreadPoolExecutor(JOBS) as pool:
-        place = build_simulator([design], build, mutant_bits=max(mutants).bit_length())
+    with simulator.locked(place), ThreadPoolExecutor(JOBS) as pool:
+        built = build_simulator([design], place, mutant_bits=max(mutants).bit_length())
         name = f"{design.spec.name}-mutants"
         tasks = [
             pool.submit(
-                simulate, place, 0, design, vectors=vectors, seed=seed, module=MUTANTS_BENCH,
+                simulate, built, 0, design, vectors=vectors, seed=seed, module=MUTANTS_BENCH,
                 task={"name": f"{name}-{n}", "mutants": list(mutants[n::JOBS])},
             )
             for n in range(JOBS)
@@ -160,26 +145,20 @@ def run_mutants(
 
 
 def build_simulator(
-    designs: Sequence[Design[MacSpec]], build: Path, waves: bool = False, mutant_bits: int = 0
+    designs: Sequence[Design[MacSpec]], place: Path, waves: bool = False, mutant_bits: int = 0
 ) -> Path:
     """One simulator of all the designs; returns its folder."""
-    top = bench([design.spec for design in designs], waves, mutant_bits)
-    sources = list(dict.fromkeys(path for design in designs for path in design.sources))
-    with waiting(f"building a simulator of {len(designs)} MACs"):
-        return simulator.build(top, sources, build, waves)
+    return build(bench([d.spec for d in designs], waves, mutant_bits), designs, place, "MAC", waves)
 
 
-def table(outcomes: Sequence[MacOutcome], seconds: float) -> str:
-    """Outcomes as aligned text.
-
-    Vectors a second are those of the simulator's processor time; in the last line, of everything.
-    """
+def table(outcomes: Sequence[MacOutcome]) -> str:
+    """Outcomes as aligned text; vectors a second are of the simulator's processor time."""
     lines = [f"{'design':<26}{'modes':>6}{'vectors':>10}{'vectors/s':>11}  result"]
     for o in outcomes:
         rate = f"{o.vectors_per_s:>11.0f}"
         lines.append(f"{o.name:<26}{o.modes:>6}{o.vectors:>10}{rate}  {o.verdict}")
     modes, vectors = sum(o.modes for o in outcomes), sum(o.vectors for o in outcomes)
-    lines.append(f"{'all':<26}{modes:>6}{vectors:>10}{vectors / seconds:>11.0f}")
+    lines.append(f"{'all':<26}{modes:>6}{vectors:>10}")
     summaries = {o.name: o.coverage for o in outcomes if o.coverage}
     return "\n".join([*lines, coverage.table(summaries)] if summaries else lines)
 
@@ -187,30 +166,28 @@ def table(outcomes: Sequence[MacOutcome], seconds: float) -> str:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Options of the command."""
     parser = bench_parser("python -m hw.tb.harness", __doc__, "the random operands")
-    parser.add_argument("--rtl", type=Path, default=Path("build/rtl"), help="Verilog (build/rtl)")
-    add_netlists(parser)
-    parser.add_argument("--schemes", nargs="+", default=list(SCHEMES), help=", ".join(SCHEMES))
     parser.add_argument(
-        "--vectors", type=int, default=100_000,
+        "--rtl", type=Path, default=Path("build/rtl"), metavar="DIR",
+        help="Verilog and specs, as hw.rtl.verilog writes them (build/rtl)",
+    )  # fmt: skip
+    add_netlists(parser)
+    parser.add_argument(
+        "--schemes", nargs="+", choices=SCHEMES, default=SCHEMES, metavar="SCHEME",
+        help=f"{', '.join(SCHEMES)} (all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--vectors", type=whole(1, MOST_VECTORS), default=100_000, metavar="N",
         help="random pairs in a mode of equal bits that is too wide for all pairs, and a hundred "
         "times fewer in any other (100000)",
     )  # fmt: skip
     parser.add_plan()
-    args = parser.parse_args(arguments)
-    if unknown := [s for s in args.schemes if s not in SCHEMES]:
-        raise ValueError(f"unknown scheme {unknown[0]!r}; choose from {', '.join(SCHEMES)}.")
-    if args.vectors < 1 or args.seed < 0:
-        raise ValueError("--vectors must be at least 1 and --seed at least 0.")
-    return args
+    return parser.parse_args(arguments)
 
 
 def planned(args: argparse.Namespace) -> Plan:
-    """What the options ask for; specs that are not written yet are the default ones."""
-    if args.rtl.exists():
-        specs = [design.spec for design in find_designs(args.rtl, args.schemes, args.netlists)]
-    else:
-        specs = [spec for spec in default_specs() if spec.scheme in args.schemes]
-    return forecast.plan(specs, args.build, args.vectors, args.seed, JOBS)
+    """What the options ask for."""
+    specs = [design.spec for design in find_designs(args.rtl, args.schemes, args.netlists)]
+    return forecast.plan(specs, args.build, args.vectors, JOBS)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -235,8 +212,8 @@ def _main(args: argparse.Namespace) -> int:
         rows = [asdict(outcome) | {"passed": not outcome.errors} for outcome in outcomes]
         print_json({"circuits": kind, "seed": args.seed, "seconds": seconds, "designs": rows})
     else:
-        print(table(outcomes, seconds))
-        print(f"{kind}, seed {args.seed}, {seconds:.0f} s in all")
+        print(table(outcomes))
+        print(f"{kind}, seed {args.seed}: {passed_of(outcomes, 'MAC')} in {seconds:.0f} s")
     return status_of(outcomes)
 
 

@@ -77,7 +77,7 @@ def read_head(folder: Path, last: Layer) -> Head | None:
 
 
 def _check_shapes(path: Path, data: dict[str, NDArray[Any]], last: Layer) -> None:
-    outputs, classes = last.shape[2], len(data["bias"])
+    outputs, classes = last.shape[2], data["bias"].size
     shapes = ((outputs,), (outputs,), (classes, outputs), (classes,), (last.images, classes))
     for (name, values), shape in zip(data.items(), shapes, strict=True):
         if values.shape != shape or not np.isfinite(values).all():
@@ -85,3 +85,8 @@ def _check_shapes(path: Path, data: dict[str, NDArray[Any]], last: Layer) -> Non
                 f"{path} must hold finite numbers {name} of shape {shape} for layer {last.name}; "
                 f"those in it have {values.shape}."
             )
+    if last.shape[0] % last.images:
+        raise ValueError(
+            f"{path} is of {last.images} images, which {last.shape[0]} rows of {last.name} do not "
+            "share; export it anew."
+        )

@@ -130,18 +130,26 @@ def starts(rng: np.random.Generator, length: int) -> NDArray[np.bool_]:
 
 
 def sequences(spec: MacSpec, mode: Mode, vectors: int, seed: int) -> Iterator[Sequence]:
-    """The mode's sequences, the same for the same seed.
-
-    `vectors` random pairs in modes of equal bits that are too wide to try all pairs, and the
-    NARROW_SHARE-th part, 16 at least, in every other mode.
-    """
+    """The mode's sequences, the same for the same seed: `random_pairs` are random."""
     rng = np.random.default_rng([seed, mode.w_bits, mode.a_bits, int(mode.a_signed)])
     yield _corners(rng, mode)
-    wide = mode.w_bits == mode.a_bits and not exhaustive(mode)
-    yield _random(rng, mode, vectors if wide else max(vectors // NARROW_SHARE, 16))
+    yield _random(rng, mode, random_pairs(mode, vectors))
     if exhaustive(mode):
         yield _exhaustive(rng, mode)
     yield from _extremes(mode)
+
+
+def random_pairs(mode: Mode, vectors: int) -> int:
+    """Random pairs of a mode: `vectors` in modes of equal bits that are too wide to try all pairs,
+    and the NARROW_SHARE-th part, 16 at least, in every other one."""
+    wide = mode.w_bits == mode.a_bits and not exhaustive(mode)
+    return vectors if wide else max(vectors // NARROW_SHARE, 16)
+
+
+def count_vectors(spec: MacSpec, mode: Mode, vectors: int) -> int:
+    """How many vectors `sequences` has; the random ones are counted without being drawn."""
+    drawn = sum(map(len, sequences(spec, mode, 1, 0)))
+    return drawn - random_pairs(mode, 1) + random_pairs(mode, vectors)
 
 
 def _corners(rng, mode: Mode) -> Sequence:

@@ -103,7 +103,9 @@ def _build(wrapper: str, sources: Sequence[Path], place: Path, waves: bool) -> N
         )  # fmt: skip
     except (RuntimeError, SystemExit):
         lines = [line for line in log.read_text().splitlines() if "rror" in line] or ["no message"]
-        raise ValueError(f"the simulator did not build ({lines[0]}); see {log}.") from None
+        raise ValueError(
+            f"the simulator did not build ({lines[0]}); mend the Verilog, {log} has more."
+        ) from None
     (place / "complete").touch()
 
 

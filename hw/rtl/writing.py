@@ -1,0 +1,51 @@
+"""Files that are written whole or not at all: beside their place, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; renamed onto it when the block ends well, else removed.
+
+    Raises OSError that names `path`, where it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = _beside(path)
+    try:
+        yield beside
+        beside.replace(path)
+    except OSError as error:
+        if error.filename in (None, str(beside)):  # a full disk names no file
+            raise type(error)(error.errno, error.strerror, str(path)) from None
+        raise
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or none."""
+    with writing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def check_writable(path: Path) -> None:
+    """Raise now the OSError that `writing` would raise after long work."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = _beside(path)
+    try:
+        beside.touch()
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from None
+    beside.unlink()
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")  # its ending is not the file's
