@@ -30,6 +30,7 @@ from flows.simulator.cycles import Codes
 from flows.simulator.delays import REJECT, STEP_PS, Delays
 from flows.simulator.engine import Engine
 from flows.simulator.functional import Bits, Functional
+from flows.simulator.ports import PortStimulus
 from flows.simulator.settled import Settled
 from flows.simulator.waveform import Plan, Words
 from flows.stimulus import Round
@@ -216,7 +217,7 @@ def main() -> int:
         reject=arguments.reject,
         threads=arguments.threads,
     )
-    ports = stimulus.Ports.of(simulator.circuit, arguments.stimulus, arguments.hold)
+    ports = PortStimulus.of(simulator.circuit, arguments.stimulus, arguments.hold)
     rounds = stimulus.rounds(arguments.vectors, arguments.seed)
     started = time.perf_counter()
     batches = simulator.run_all(

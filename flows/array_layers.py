@@ -25,7 +25,8 @@ from flows.arrays.layer_text import layer_text
 from flows.console import FlowError
 from flows.library import Library
 from flows.planning import layers_plan
-from flows.stimulus import Codes, activations, weights
+from flows.simulator.code_files import Codes
+from flows.stimulus import activations, weights
 from flows.synth import Job, synthesize_all
 from flows.synthesis.synth_script import Options
 from flows.table import SCHEMES, EnergyTable

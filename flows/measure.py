@@ -4,8 +4,9 @@
 [--scheduler ADDRESS] --out FILE`. Points are independent and kept beside the output as they are
 done, so that a sweep that was cut off goes on; the same seed gives the same table, to the last
 digit, whatever the number of workers. Stimuli are uniform or gaussian codes, activations unsigned
-or (`_signed`) signed, or a `.npz` with a layer's own (`flows.stimulus.OperandFile`), whose rows
-carry the file's name. A Dask cluster's workers must see the same files at the same place.
+or (`_signed`) signed, or a `.npz` with a layer's own (`OperandFile` of
+`flows.simulator.code_files`), whose rows carry the file's name. A Dask cluster's workers must see
+the same files at the same place.
 
 All MACs share one clock: the longest path of any 16-bit MAC at the nominal supply, rounded up to
 10 ps, unless --clock-ps says another. "nominal" rows run at that clock and supply. "scaled" rows

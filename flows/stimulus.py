@@ -1,4 +1,4 @@
-"""Operands for the simulator: uniform codes, bell-shaped codes, or integers from a file.
+"""Operands for the simulator: uniform codes, bell-shaped codes, or integers that are given.
 
 Weights are signed and symmetric, -(2^(k-1) - 1) .. 2^(k-1) - 1, and {-1, +1} at one bit;
 activations are 0 .. 2^k - 1, or signed full range. "gaussian" draws weights from a normal
@@ -11,25 +11,17 @@ not depend on who computes which batch.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flows.console import FlowError
-from flows.gates.circuit import Circuit
 from flows.netlist import Netlist
+from flows.simulator.code_files import Codes, check_codes
 from flows.simulator.functional import Bits
-from hw.rtl.npz import read_npz
 from hw.rtl.spec import MacSpec, Mode
 
-Codes = NDArray[np.int64]
-Maker = Callable[[np.random.Generator, tuple[int, int]], Codes]
 KINDS = ("uniform", "gaussian")
 CYCLES = 64  # counted cycles of a stream: one machine word
 BATCHES = 16
@@ -106,173 +98,6 @@ def _bell(
     return np.clip(np.rint(rng.normal(0.0, sigma, shape)), low, high).astype(np.int64)
 
 
-def load(path: Path | str) -> dict[str, Codes]:
-    """Arrays of a `.npz` file, flattened; FlowError unless all are integers of one length."""
-    arrays = _arrays(path)
-    if not arrays or len({array.size for array in arrays.values()}) != 1:
-        raise FlowError(f"{path} must hold arrays of one length, such as w and a.")
-    return arrays
-
-
-def _arrays(path: Path | str) -> dict[str, Codes]:
-    try:
-        arrays = read_npz(Path(path))
-    except ValueError as error:
-        raise FlowError(
-            f"{path} is no .npz file of arrays ({error}); write one with numpy.savez."
-        ) from None
-    for name, array in arrays.items():
-        if array.dtype.kind not in "iu" or array.size == 0:
-            raise FlowError(f"{path}: array {name} must hold integers, not {array.dtype}.")
-    return {name: array.reshape(-1).astype(np.int64) for name, array in arrays.items()}
-
-
-@dataclass(frozen=True, eq=False)
-class OperandFile:
-    """Codes of a layer's weights and activations, pair by pair in the order of their products.
-
-    A `.npz` with integer arrays `w` and `a` of one size and, so that the file says all, single
-    numbers `w_bits`, `a_bits` and `a_signed` (by default: whether any activation is negative).
-    """
-
-    codes: dict[str, Codes]
-    bits: tuple[int, int] | None
-    a_signed: bool
-    sha256: str
-
-    @classmethod
-    def load(cls, path: Path | str) -> Self:
-        """Raises FlowError for what is no such file."""
-        digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        arrays = _arrays(path)
-        codes = {name: arrays.pop(name) for name in list(arrays) if name in ("w", "a")}
-        if len(codes) != 2 or codes["w"].size != codes["a"].size:
-            raise FlowError(f"{path} must hold arrays w and a of one length.")
-        given = {n: int(x[0]) for n, x in arrays.items() if n in _NUMBERS and x.size == 1}
-        if len(given) != len(arrays) or ("w_bits" in given) != ("a_bits" in given):
-            raise FlowError(
-                f"{path} may hold, besides w and a, the single numbers w_bits and a_bits (both or "
-                f"neither) and a_signed, not {', '.join(sorted(arrays))}."
-            )
-        bits = (given["w_bits"], given["a_bits"]) if "w_bits" in given else None
-        signed = bool(given.get("a_signed", int(codes["a"].min() < 0)))
-        return cls(codes, bits, signed, digest)
-
-
-_NUMBERS = ("w_bits", "a_bits", "a_signed")
-
-
-def check_codes(name: str, codes: Codes, low: int, high: int, where: str) -> None:
-    """Refuse (FlowError) codes outside `low` .. `high`, naming the first."""
-    outside = codes[(codes < low) | (codes > high)]
-    if outside.size:
-        raise FlowError(
-            f"stimulus array {name} holds the code {outside[0]}; {where} takes {low} to {high}."
-        )
-
-
-def spread(netlist: Netlist, port: str, words: Codes) -> dict[int, Bits]:
-    """Bits of a port's words, net by net; a negative word in two's complement."""
-    return {
-        net: (words >> min(i, 62) & 1).astype(np.uint8)
-        for i, net in enumerate(netlist.inputs[port])
-    }
-
-
-@dataclass(frozen=True)
-class Ports:
-    """Stimulus for the ports of any netlist: every data port random, from a file, or held.
-
-    With "gaussian" the port w gets bell-shaped signed words and a half-normal unsigned ones.
-    """
-
-    netlist: Netlist
-    ports: tuple[str, ...]
-    make: Mapping[str, Maker]
-    file: Mapping[str, Codes]
-
-    @classmethod
-    def of(cls, circuit: Circuit, kind: str, hold: list[str]) -> Ports:
-        """`kind` is uniform, gaussian or a `.npz` with one array a port; `hold` has PORT=VALUE."""
-        netlist = circuit.netlist
-        data = set(circuit.data_inputs)
-        ports = tuple(p for p, nets in netlist.inputs.items() if data.issuperset(nets))
-        held = _held(hold, netlist, ports)
-        file = load(kind) if kind not in KINDS and Path(kind).suffix == ".npz" else {}
-        if not file and kind not in KINDS:
-            raise FlowError(f"stimulus {kind!r} is not known; uniform, gaussian or FILE.npz are.")
-        for name, codes in file.items():
-            if name not in ports:
-                raise FlowError(
-                    f"stimulus array {name} is no data input of {netlist.top}; "
-                    f"{', '.join(ports)} are."
-                )
-            width = len(netlist.inputs[name])
-            check_codes(name, codes, -(1 << (width - 1)), (1 << width) - 1, f"port {name}")
-        make = {p: held.get(p) or _random(kind, p, len(netlist.inputs[p])) for p in ports}
-        return cls(netlist, ports, make, file)
-
-    def inputs(self, rng: np.random.Generator, streams: int, warmup: int) -> dict[int, Bits]:
-        """Bits of every data input, from the same words."""
-        return _bits(self.netlist, self.words(rng, streams, warmup))
-
-    def words(self, rng: np.random.Generator, streams: int, warmup: int) -> dict[str, Codes]:
-        """Words of every data port, shape (warmup + 64, streams); a file is read from a random
-        place for every stream, and from its start again after its end."""
-        shape = (warmup + CYCLES, streams)
-        result: dict[str, Codes] = {}
-        length = len(next(iter(self.file.values()))) if self.file else 1
-        index = (rng.integers(0, length, streams) + np.arange(shape[0])[:, None]) % length
-        for port in self.ports:
-            words = self.file[port][index] if port in self.file else self.make[port](rng, shape)
-            result[port] = words
-        return result
-
-
-def _held(hold: list[str], netlist: Netlist, ports: tuple[str, ...]) -> dict[str, Maker]:
-    held: dict[str, Maker] = {}
-    for text in hold:
-        port, _, value = text.partition("=")
-        if port not in ports or not value.isdecimal():
-            raise FlowError(
-                f"--hold {text!r} is not understood; write PORT=VALUE with one of "
-                f"{', '.join(ports)} and a whole number."
-            )
-        number = int(value)
-        check_codes(port, np.array([number]), 0, (1 << len(netlist.inputs[port])) - 1, port)
-        held[port] = partial(_constant, number)
-    return held
-
-
-def _constant(number: int, _: np.random.Generator, shape: tuple[int, int]) -> Codes:
-    return np.broadcast_to(np.int64(number), shape)
-
-
-def _random(kind: str, port: str, width: int) -> Maker:
-    if kind == "gaussian" and port == "w":
-        return lambda rng, shape: weights(rng, kind, width, shape)
-    if kind == "gaussian" and port == "a":
-        return lambda rng, shape: activations(rng, kind, width, shape)
-    return lambda rng, shape: rng.integers(0, 1 << min(width, 62), shape)
-
-
-def mac_inputs(
-    spec: MacSpec,
-    mode: Mode,
-    netlist: Netlist,
-    kind: str | Mapping[str, Codes],
-    rng: np.random.Generator,
-    streams: int,
-    warmup: int,
-) -> dict[int, Bits]:
-    """Bits of every data input of a MAC that runs in `mode`, shape (warmup + 64, streams).
-
-    Every cycle brings new operands, and a new sum starts every 64 cycles. `kind` is uniform,
-    gaussian, or arrays w and a of codes, of which every lane of every stream reads a random run.
-    """
-    return _bits(netlist, mac_words(spec, mode, netlist, kind, rng, streams, warmup))
-
-
 def mac_words(
     spec: MacSpec,
     mode: Mode,
@@ -282,8 +107,12 @@ def mac_words(
     streams: int,
     warmup: int,
 ) -> dict[str, Codes]:
-    """The same as words of the ports, shape (warmup + 64, streams), with fewer steps in between;
-    constant ones are views of one element."""
+    """Words of every data port of a MAC that runs in `mode`, shape (warmup + 64, streams); constant
+    ones are views of one element.
+
+    Every cycle brings new operands, and a new sum starts every 64 cycles. `kind` is uniform,
+    gaussian, or arrays w and a of codes, of which every lane of every stream reads a random run.
+    """
     shape = (warmup + CYCLES, streams)
     w, a = _codes(mode, kind, rng, (*shape, mode.lanes))
     clear = np.broadcast_to((np.arange(shape[0]) % CYCLES == 0).astype(np.int64)[:, None], shape)
@@ -293,11 +122,13 @@ def mac_words(
     return {port: words[port] for port in words if port in netlist.inputs}
 
 
-def _bits(netlist: Netlist, words: Mapping[str, Codes]) -> dict[int, Bits]:
-    result: dict[int, Bits] = {}
-    for port, values in words.items():
-        result |= spread(netlist, port, values)
-    return result
+def bits_by_net(netlist: Netlist, words: Mapping[str, Codes]) -> dict[int, Bits]:
+    """Bits of every net of the ports; a negative word in two's complement."""
+    return {
+        net: (values >> min(i, 62) & 1).astype(np.uint8)
+        for port, values in words.items()
+        for i, net in enumerate(netlist.inputs[port])
+    }
 
 
 def check_operands(mode: Mode, codes: Mapping[str, Codes]) -> None:

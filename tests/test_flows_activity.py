@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from mac_stimulus import mac_inputs
 from test_flows_library import full_library
 
 from flows.activity import Simulator
@@ -14,7 +15,7 @@ from flows.library import Library
 from flows.netlist import Netlist
 from flows.simulator.functional import Functional
 from flows.simulator.saif import read_saif
-from flows.stimulus import CYCLES, mac_inputs, rounds
+from flows.stimulus import CYCLES, rounds
 from flows.synth import synthesize
 from hw.rtl.spec import MacSpec
 from hw.rtl.verilog import write

@@ -10,7 +10,7 @@ from test_flows_tiling import layer, write
 
 from flows.energy.points import Point
 from flows.network import layer_points, main, stream, uniform, write_streams
-from flows.stimulus import OperandFile
+from flows.simulator.code_files import OperandFile
 from flows.table import EnergyTable
 
 

@@ -16,6 +16,7 @@ from dataclasses import replace
 import numpy as np
 import opensta
 import pytest
+from mac_stimulus import mac_inputs
 from test_flows_library import full_library
 from test_flows_synth import MAC
 
@@ -25,7 +26,7 @@ from flows.gates.netlist_write import to_verilog
 from flows.netlist import Instance, Netlist
 from flows.power import PowerModel
 from flows.simulator.saif import Activity
-from flows.stimulus import mac_inputs, rounds
+from flows.stimulus import rounds
 from flows.synth import synthesize
 from flows.timing import analyse
 from hw.rtl.spec import MacSpec

@@ -7,6 +7,7 @@ compact library is held against the full one that it was cut from.
 import numpy as np
 import opensta
 import pytest
+from mac_stimulus import mac_inputs
 from test_flows_library import full_library
 
 from flows.activity import Simulator
@@ -15,7 +16,7 @@ from flows.energy.measure_point import Bench, batch_energies, per_mac
 from flows.library import Library
 from flows.netlist import Netlist
 from flows.power import PowerModel
-from flows.stimulus import CYCLES, mac_inputs, mac_words, rounds
+from flows.stimulus import CYCLES, mac_words, rounds
 from flows.synth import synthesize
 from flows.timing import critical_path_ps
 from hw.rtl.spec import MacSpec

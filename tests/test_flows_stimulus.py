@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from mac_stimulus import mac_inputs as inputs_of
 
 from flows import stimulus
 from flows.console import FlowError
 from flows.netlist import Netlist
+from flows.simulator import code_files
 from hw.rtl.spec import MacSpec
 
 SHAPE = (400, 5)
@@ -63,7 +65,7 @@ def mac_inputs(kind, mode, spec):
         {},
         (),
     )
-    return netlist, stimulus.mac_inputs(spec, mode, netlist, kind, rng(), 3, 8)
+    return netlist, inputs_of(spec, mode, netlist, kind, rng(), 3, 8)
 
 
 def test_a_mac_gets_its_operands_controls_and_restarts():
@@ -109,10 +111,10 @@ def test_codes_outside_the_mode_are_refused_by_name(name, code):
 def test_files_that_are_no_stimulus_are_refused(arrays, sentence, tmp_path):
     np.savez(tmp_path / "x.npz", **arrays)
     with pytest.raises(FlowError, match=sentence):
-        stimulus.load(tmp_path / "x.npz")
+        code_files.load(tmp_path / "x.npz")
 
 
 def test_a_file_that_is_no_archive_is_refused(tmp_path):
     (tmp_path / "x.npz").write_bytes(b"PK\x03\x04 cut off")
     with pytest.raises(FlowError, match=r"is no \.npz file"):
-        stimulus.load(tmp_path / "x.npz")
+        code_files.load(tmp_path / "x.npz")

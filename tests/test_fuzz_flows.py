@@ -13,7 +13,6 @@ from good_flow_files import NETLIST, as_json
 from test_flows_netlist import CHAIN, LIBRARY, module
 from test_flows_own_mac import FILE as OWN_MACS
 
-from flows import stimulus
 from flows.cells import liberty
 from flows.cells.boolean import Function
 from flows.console import FlowError
@@ -21,6 +20,7 @@ from flows.energy import mac_drive
 from flows.gates.netlist_write import to_verilog
 from flows.library import Library
 from flows.netlist import Netlist
+from flows.simulator import code_files
 from flows.simulator.saif import read_saif
 from flows.table import EnergyTable, TableError
 from hw.rtl.layers import read_layer
@@ -65,9 +65,9 @@ CASES = (
     Case("netlist", as_json(NET), read_netlist, FlowError),
     Case("netlist, forged", NET, read_netlist, FlowError, as_json),
     Case("saif", good.saif(), load_saif, FlowError),
-    Case("stimulus", good.as_npz({"w": [1, 2], "a": [3, 4]}), stimulus.load, FlowError),
-    Case("operands", good.as_npz(good.OPERANDS), stimulus.OperandFile.load, FlowError),
-    Case("operands, forged", good.OPERANDS, stimulus.OperandFile.load, FlowError, good.as_npz),
+    Case("stimulus", good.as_npz({"w": [1, 2], "a": [3, 4]}), code_files.load, FlowError),
+    Case("operands", good.as_npz(good.OPERANDS), code_files.OperandFile.load, FlowError),
+    Case("operands, forged", good.OPERANDS, code_files.OperandFile.load, FlowError, good.as_npz),
     Case("layer", good.as_npz(good.LAYER), read_layer, ValueError),
     Case("layer, forged", good.LAYER, read_layer, ValueError, good.as_npz),
     Case("own macs", OWN_MACS.encode(), mac_drive.read, FlowError),

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.netlist import Netlist
+from flows.simulator.code_files import Codes
 from flows.simulator.functional import Bits
-from flows.stimulus import Codes, activations, weights
+from flows.stimulus import activations, weights
 from hw.rtl.spec import ArraySpec, Mode, Tile
 
 Beat = tuple[tuple[int, int], ...]  # (value, width) of the payload's fields, lowest first

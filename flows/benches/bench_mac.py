@@ -17,9 +17,10 @@ from flows.benches.bench_rivals import Race, Rates, race_seconds, rates
 from flows.library import Library
 from flows.netlist import Netlist
 from flows.simulator.batches import Batches
+from flows.simulator.code_files import Codes
 from flows.simulator.functional import Bits
 from flows.simulator.waveform import Plan
-from flows.stimulus import BATCHES, Codes, mac_words, rounds, spread
+from flows.stimulus import BATCHES, bits_by_net, mac_words, rounds
 from hw.rtl.spec import MacSpec
 
 WARMUP = 8
@@ -57,8 +58,7 @@ class Bench:
     def draw(self, streams: int, warmup: int) -> dict[int, Bits]:
         """The same as bits of every data input."""
         words = self.words(np.random.default_rng(self.seed), streams, warmup)
-        parts = (spread(self.netlist, port, values) for port, values in words.items())
-        return {net: bits for part in parts for net, bits in part.items()}
+        return bits_by_net(self.netlist, words)
 
     def ours(self, delays: str, vectors: int) -> Batches:
         """The whole of `flows.activity` but loading and writing files."""

@@ -18,10 +18,11 @@ from flows.activity import Simulator
 from flows.benches.bench_rivals import rates
 from flows.gates.circuit import Circuit
 from flows.netlist import CONSTANTS, Instance, Netlist
+from flows.simulator.code_files import Codes
 from flows.simulator.delays import Delays
 from flows.simulator.engine import Engine
 from flows.simulator.waveform import Plan
-from flows.stimulus import CYCLES, Codes, mac_words
+from flows.stimulus import CYCLES, mac_words
 from hw.rtl.spec import MacSpec
 
 STREAMS = 512

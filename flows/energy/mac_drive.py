@@ -33,7 +33,8 @@ from flows import stimulus
 from flows.console import FlowError
 from flows.energy.measure_point import WARMUP
 from flows.netlist import Netlist
-from flows.stimulus import CYCLES, Codes
+from flows.simulator.code_files import Codes, check_codes
+from flows.stimulus import CYCLES
 from flows.table import MAX_BITS, SCHEMES
 from hw import toml
 
@@ -188,4 +189,4 @@ def check_ports(mac: OwnMac, netlist: Netlist, data: set[str]) -> None:
             )
     for port, value in mac.hold.items():
         width = len(netlist.inputs[port])
-        stimulus.check_codes(port, np.array([value]), 0, (1 << width) - 1, f"port {port}")
+        check_codes(port, np.array([value]), 0, (1 << width) - 1, f"port {port}")

@@ -23,8 +23,9 @@ from flows.library import Library
 from flows.netlist import Netlist
 from flows.power import Energies, PowerModel
 from flows.simulator.batches import Batches
+from flows.simulator.code_files import OperandFile
 from flows.simulator.delays import REJECT, STEP_PS
-from flows.stimulus import BATCHES, CYCLES, OperandFile, mac_words, rounds
+from flows.stimulus import BATCHES, CYCLES, mac_words, rounds
 from flows.supply import LAW, LOWEST_V, NOMINAL_V
 from flows.sweep import Rows
 from flows.synth import Synthesis

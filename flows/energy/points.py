@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from flows.console import FlowError
-from flows.stimulus import KINDS, OperandFile
+from flows.simulator.code_files import OperandFile
+from flows.stimulus import KINDS
 from flows.table import MAX_BITS, SCHEMES
 from hw.rtl.spec import MacSpec, Mode
 
