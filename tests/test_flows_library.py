@@ -41,6 +41,7 @@ def full_library(corner: str = "typ") -> Library:
         ("!(((A1 & A2) | C))", lambda a, b, c: not ((a and b) or c)),
         ("A1 ^ A2 & C", lambda a, b, c: (a != b) and c),
         ("(A1 A2)'", lambda a, b, c: not (a and b)),
+        ("!(!(!(A1 A2)))", lambda a, b, c: not (a and b)),
         ("1", lambda a, b, c: True),
         ("A1 & 0", lambda a, b, c: False),
     ],
@@ -53,6 +54,9 @@ def test_function_follows_libertys_precedence(text, python):
     columns = {n: np.array([w[i] for w in words], np.uint8) for i, n in enumerate(names)}
     got = Function(text).evaluate(columns, np.ones(8, np.uint8))
     np.testing.assert_array_equal(got, expected)
+    expression = Function(text).expression({name: name for name in names})
+    assert "~~" not in expression  # which Icarus takes for an error
+    assert tuple(eval(expression, dict(zip(names, w, strict=True))) & 1 for w in words) == expected
 
 
 @pytest.mark.parametrize("text", ["", "A &", "(A", "A)", "A @ B", "!"])

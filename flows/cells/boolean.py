@@ -72,7 +72,8 @@ class Function:
         return _evaluate(self.tree, values, ones)
 
     def expression(self, names: Mapping[str, str]) -> str:
-        """The function as an expression in Python's and C's `& | ^ ~`, pins renamed by `names`."""
+        """The function as an expression in Python's, C's and Verilog's `& | ^ ~`, pins renamed by
+        `names`; Verilog takes no operator right after another, `~(~A)` for it."""
         return _expression(self.tree, names)
 
     def truth_table(self, inputs: tuple[str, ...] | None = None) -> tuple[int, ...]:
@@ -193,5 +194,6 @@ def _expression(node: Node, names: Mapping[str, str]) -> str:
     if node[0] == "const":
         return "~0" if node[1] else "0"
     if node[0] == "~":
-        return f"~{_expression(node[1], names)}"
+        inner = _expression(node[1], names)
+        return f"~({inner})" if inner.startswith("~") else f"~{inner}"
     return f"({_expression(node[1], names)} {node[0]} {_expression(node[2], names)})"
