@@ -1,13 +1,9 @@
 """The array's bench: its plan of products, its streams, and that it catches a wrong array."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from dataclasses import asdict, replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,7 +25,6 @@ from hw.tb.products import (
 from hw.tb.streams import Driver, Monitor, gaps, pack, takes
 from hw.tb.wrapper import padded
 
-ROOT = Path(__file__).resolve().parent.parent
 SPECS = [
     ArraySpec(rows=1, columns=1, w_width=1, a_width=1, k_max=1, depth=1),
     ArraySpec(rows=2, columns=3, w_width=5, a_width=3, k_max=40, depth=5),
@@ -164,15 +159,7 @@ def test_a_product_that_is_not_sent_leaves_an_empty_bin():
     )
 
 
-def harness(*arguments: str) -> subprocess.CompletedProcess:
-    env = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
-    return subprocess.run(
-        [sys.executable, "-m", "hw.tb.array_harness", *arguments],
-        cwd=ROOT, env=env, text=True, capture_output=True, check=False,
-    )  # fmt: skip
-
-
-def test_bench_passes_an_array_and_catches_one_of_less_depth(tmp_path):
+def test_bench_passes_an_array_and_catches_one_of_less_depth(tmp_path, capsys):
     """One build for both; the second keeps fewer sums than its spec says."""
     right = ArraySpec(w_width=2, a_width=2, rows=1, columns=2, k_max=6, depth=3)
     other = ArraySpec(scheme="dg", w_width=2, a_width=2, rows=2, columns=1, k_max=6, depth=2)
@@ -180,16 +167,17 @@ def test_bench_passes_an_array_and_catches_one_of_less_depth(tmp_path):
         write(spec, tmp_path / "rtl")
     claim = asdict(replace(other, depth=7))
     (tmp_path / "rtl" / f"{other.name}.array.json").write_text(json.dumps(claim))
-    ran = harness("--arrays", str(tmp_path / "rtl"), "--build", str(tmp_path / "sim"))
-    assert ran.returncode == 1, ran.stderr
-    assert re.search(rf"{right.name}( +\d+){{7}}  passed", ran.stdout), ran.stdout
-    assert re.search(rf"{right.name}( +30/30){{3}}", ran.stdout)
-    assert re.search(rf"{other.name}.*  FAILED", ran.stdout)
+    assert main(["--arrays", str(tmp_path / "rtl"), "--build", str(tmp_path / "sim")]) == 1
+    ran = capsys.readouterr()
+    assert "RTL, seed 1: 1 of 2 arrays passed" in ran.out
+    assert re.search(rf"{right.name}( +\d+){{7}}  passed", ran.out), ran.out
+    assert re.search(rf"{right.name}( +30/30){{3}}", ran.out)
+    assert re.search(rf"{other.name}.*  FAILED", ran.out)
     assert re.search(
         rf"error: {other.name}, product \d+ \(\d+ x \d+ times \d+ x \d+, \d x \d bits( signed)?, "
         r"1 lane\(s\), stalls: weights \w+, activations \w+, sums \w+\), tile m \d+\.\.\d+, "
         r"n 0\.\.\d+: -?\d+ instead of -?\d+ at m \d+, n \d+, a = \[.*\], w = \[.*\]; seed 1\.",
-        ran.stderr,
+        ran.err,
     )
 
 

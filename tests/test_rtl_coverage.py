@@ -23,7 +23,7 @@ SPECS = [
 def summaries(spec: MacSpec, dropped: str = "") -> dict[str, Summary]:
     coverage = MacCoverage(spec)
     for mode in all_modes(spec):
-        for sequence in sequences(spec, mode, 2000, seed=3):
+        for sequence in sequences(mode, 2000, seed=3):
             if sequence.pattern != dropped:
                 coverage.sample(sequence)
     return {summary.name: summary for summary in coverage.summaries()}
@@ -53,7 +53,7 @@ def test_a_dropped_sequence_leaves_named_bins(dropped, cross, named):
 def test_long_sums_are_asked_for():
     coverage, spec = MacCoverage(SPECS[0]), SPECS[0]
     mode = spec.modes()[0]
-    for sequence in sequences(spec, mode, 100, seed=1):
+    for sequence in sequences(mode, 100, seed=1):
         coverage.sample(sequence.head(RUN_LENGTH - 1))
     missing = coverage.lengths.summary().missing
     assert f"mode 1 x 1 bits, of {RUN_LENGTH}" in missing
@@ -63,7 +63,7 @@ def test_a_held_cycle_of_garbage_shows_no_corner():
     """Where the driver replaces operands by random words, no corner stands at the ports."""
     spec = SPECS[2]
     coverage, mode = MacCoverage(spec), spec.mode(3, 3)
-    for sequence in sequences(spec, mode, 5000, seed=3):
+    for sequence in sequences(mode, 5000, seed=3):
         if sequence.pattern == "random":
             coverage.sample(sequence)
     held = coverage.corners.hit[..., 1::2]  # hold, clear and hold

@@ -57,9 +57,7 @@ def simulate(spec, batch):
 @pytest.mark.parametrize("spec", MACS, ids=lambda s: s.name)
 def test_every_mode_agrees_with_the_golden_model(spec):
     batch = [
-        sequence.head(80)
-        for mode in all_modes(spec)
-        for sequence in sequences(spec, mode, 24, seed=3)
+        sequence.head(80) for mode in all_modes(spec) for sequence in sequences(mode, 24, seed=3)
     ]
     drain, acc = spec.latency - 1, simulate(spec, batch)
     for sequence in batch:

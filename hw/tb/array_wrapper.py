@@ -66,13 +66,6 @@ def _unit(spec: ArraySpec) -> str:
     pins = [f".{s}__{pin}({s}_{pin})" for s in INPUTS for pin in ("payload", "valid", "ready")]
     pins += [f".sums__{pin}(sums_{pin})" for pin in ("payload", "valid", "ready")]
     sources = "".join(_source(stream, input_width(spec, stream)) for stream in INPUTS)
-    opened = "".join(
-        f'    if (!$value$plusargs("{name}=%s", path)) $fatal(1, "no {name}");\n'
-        f'    {name}_file = $fopen(path, "{"wb" if name == "sums" else "rb"}");\n'
-        for name in FILES
-    )
-    closed = "".join(f"    $fclose({name}_file);\n" for name in FILES)
-    width, record = sums_width(spec), padded(sums_width(spec))
     return f"""\
 module bench_{spec.name}(input go, output reg finished,
   output reg [31:0] cycles, output reg [31:0] broken);
@@ -81,6 +74,50 @@ module bench_{spec.name}(input go, output reg finished,
   integer weights_file, activations_file, ready_file, sums_file, taken, idle = 0;
   initial finished = 0;
 {sources}
+{_sink(sums_width(spec))}
+  {spec.name} dut(.clk(clk), .rst(rst), {", ".join(pins)});
+  wire moving = weights_valid && weights_ready || activations_valid && activations_ready ||
+    sums_valid || weights_gap != 0 || activations_gap != 0;
+  always @(posedge clk) begin
+    cycles <= rst ? 0 : cycles + 1;
+    idle <= rst || moving ? 0 : idle + 1;
+  end
+
+  always @(posedge go) begin
+{_opened()}\
+    finished = 0;
+    rst = 1;
+    #1 clk = 1;
+    #1 clk = 0;
+    rst = 0;
+    while (idle < {spec.latency + 8}) begin
+      #1 clk = 1;
+      #1 clk = 0;
+    end
+{_closed()}\
+    finished = 1;
+  end
+endmodule
+"""
+
+
+def _opened() -> str:
+    """Opens a file for every stream."""
+    return "".join(
+        f'    if (!$value$plusargs("{name}=%s", path)) $fatal(1, "no {name}");\n'
+        f'    {name}_file = $fopen(path, "{"wb" if name == "sums" else "rb"}");\n'
+        for name in FILES
+    )
+
+
+def _closed() -> str:
+    return "".join(f"    $fclose({name}_file);\n" for name in FILES)
+
+
+def _sink(width: int) -> str:
+    """Takes and writes beats of sums."""
+    record = padded(width)
+    return f"""\
   // Sums: ready is `low` cycles off and then `high` cycles on, again and again until a beat passes;
   // with `hold`, off until a beat has waited for `low` cycles. `high` = 0: on for good.
   reg sums_ready = 0, offered = 0, hold;
@@ -110,30 +147,6 @@ module bench_{spec.name}(input go, output reg finished,
     {{hold, low, high}} = {{take[31], 1'b0, take[30:0]}};
     sums_ready <= !rst && phase >= low;
   end
-
-  {spec.name} dut(.clk(clk), .rst(rst), {", ".join(pins)});
-  wire moving = weights_valid && weights_ready || activations_valid && activations_ready ||
-    sums_valid || weights_gap != 0 || activations_gap != 0;
-  always @(posedge clk) begin
-    cycles <= rst ? 0 : cycles + 1;
-    idle <= rst || moving ? 0 : idle + 1;
-  end
-
-  always @(posedge go) begin
-{opened}\
-    finished = 0;
-    rst = 1;
-    #1 clk = 1;
-    #1 clk = 0;
-    rst = 0;
-    while (idle < {spec.latency + 8}) begin
-      #1 clk = 1;
-      #1 clk = 0;
-    end
-{closed}\
-    finished = 1;
-  end
-endmodule
 """
 
 

@@ -36,7 +36,7 @@ def plan(specs: Sequence[MacSpec], build: Path, vectors: int, jobs: int) -> Plan
     steps = [Step(name="simulator", work=KEPT, seconds=BUILD_S * len(specs))]
     for spec in specs:
         modes = all_modes(spec)
-        count = sum(count_vectors(spec, mode, vectors) for mode in modes)
+        count = sum(count_vectors(mode, vectors) for mode in modes)
         work = f"{len(modes)} modes, {count} vectors"
         steps.append(Step(name=spec.name, work=work, seconds=count / VECTORS_PER_S))
     basis = (

@@ -86,7 +86,7 @@ async def every_mode(dut):
     folder, seed = Path(task["folder"]), task["seed"]
     modes, coverage = all_modes(spec), MacCoverage(spec)
     bench = Testbench(dut, spec, task["design"], seed, folder)
-    items = (s for mode in modes for s in sequences(spec, mode, task["vectors"], seed))
+    items = (s for mode in modes for s in sequences(mode, task["vectors"], seed))
     with telling(folder) as outcome:
         outcome["modes"] = len(modes)
         try:

@@ -31,7 +31,7 @@ def rounds(spec: MacSpec, vectors: int, seed: int) -> Iterator[list[Sequence]]:
     every = {
         mode: [
             s
-            for s in sequences(spec, mode, vectors, seed)
+            for s in sequences(mode, vectors, seed)
             if s.pattern in ("corners", "random") or (s.pattern == "extremes" and mode in equal)
         ]
         for mode in all_modes(spec)

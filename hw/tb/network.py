@@ -139,14 +139,7 @@ def _main(args: argparse.Namespace) -> int:
         check_writable(args.out)
     simulator.prepare()
     with aside(as_json=args.json):
-        with simulator.locked(args.build):
-            if folder is None:
-                with waiting("drawing the layers"):
-                    folder = vgg19_layers(args.build, args.seed)
-            outcome = run(
-                folder, head, spec, args.build, sample=args.sample, seed=args.seed, jobs=jobs,
-                waves=args.waves,
-            )  # fmt: skip
+        outcome = simulated(args, spec, folder, head, jobs)
         print(text(layers, spec, outcome))
         if not outcome.error:
             print(f"every sum equals the network's; seed {args.seed}")
@@ -158,6 +151,20 @@ def _main(args: argparse.Namespace) -> int:
     if args.out:
         write_text(args.out, json.dumps({"array": spec.name, **asdict(outcome)}) + "\n")
     return 0
+
+
+def simulated(
+    args: argparse.Namespace, spec: ArraySpec, folder: Path | None, head: Head | None, jobs: int
+) -> NetworkOutcome:
+    """`run` as the options ask for; layers without a folder are drawn before."""
+    with simulator.locked(args.build):
+        if folder is None:
+            with waiting("drawing the layers"):
+                folder = vgg19_layers(args.build, args.seed)
+        return run(
+            folder, head, spec, args.build, sample=args.sample, seed=args.seed, jobs=jobs,
+            waves=args.waves,
+        )  # fmt: skip
 
 
 def operands(args: argparse.Namespace) -> tuple[Path | None, list[Layer]]:

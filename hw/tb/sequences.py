@@ -129,7 +129,7 @@ def starts(rng: np.random.Generator, length: int) -> NDArray[np.bool_]:
     return clear
 
 
-def sequences(spec: MacSpec, mode: Mode, vectors: int, seed: int) -> Iterator[Sequence]:
+def sequences(mode: Mode, vectors: int, seed: int) -> Iterator[Sequence]:
     """The mode's sequences, the same for the same seed: `random_pairs` are random."""
     rng = np.random.default_rng([seed, mode.w_bits, mode.a_bits, int(mode.a_signed)])
     yield _corners(rng, mode)
@@ -146,9 +146,9 @@ def random_pairs(mode: Mode, vectors: int) -> int:
     return vectors if wide else max(vectors // NARROW_SHARE, 16)
 
 
-def count_vectors(spec: MacSpec, mode: Mode, vectors: int) -> int:
+def count_vectors(mode: Mode, vectors: int) -> int:
     """How many vectors `sequences` has; the random ones are counted without being drawn."""
-    drawn = sum(map(len, sequences(spec, mode, 1, 0)))
+    drawn = sum(map(len, sequences(mode, 1, 0)))
     return drawn - random_pairs(mode, 1) + random_pairs(mode, vectors)
 
 
