@@ -22,8 +22,8 @@ from flows import console
 from flows.arrays.layer_text import layer_text
 from flows.console import FlowError
 from flows.energy.measure_point import Settings
+from flows.energy.measure_table import make_table
 from flows.energy.points import SIGNED, UNEQUAL_STIMULUS, Point
-from flows.measure import make_table
 from flows.planning import points_plan
 from flows.table import SCHEMES, EnergyTable
 from hw.command import Parser

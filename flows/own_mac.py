@@ -21,9 +21,9 @@ from flows.console import FlowError
 from flows.energy import mac_drive
 from flows.energy.mac_drive import OwnMac, Point, check_ports, points, read
 from flows.energy.measure_point import WARMUP, Bench, batch_energies, per_mac, rounded
+from flows.energy.measure_table import CLOCK_STEP_PS, today
 from flows.energy.points import SIGNED
 from flows.library import Library
-from flows.measure import CLOCK_STEP_PS, today
 from flows.netlist import Netlist
 from flows.power import PowerModel, check_library
 from flows.simulator.delays import REJECT, STEP_PS
