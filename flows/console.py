@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from hw.command import os_sentence
+from hw.command import print_json as print_json
+from hw.writing import write_text as write_text
+from hw.writing import writing as writing
 
 T = TypeVar("T")
 
@@ -44,34 +44,6 @@ def run(command: Callable[[], int | None]) -> NoReturn:
 def _refuse(sentence: str) -> int:
     print("error:", " ".join(sentence.split()), file=sys.stderr)
     return 2
-
-
-@contextlib.contextmanager
-def writing(path: Path | str) -> Iterator[Path]:
-    """A path beside `path` to write to; renamed onto it when the block ends well, else removed."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")  # its ending is not the file's
-    try:
-        yield beside
-        beside.replace(path)
-    except OSError as error:
-        if error.filename in (None, str(beside)):  # a full disk names no file
-            error.filename = str(path)
-        raise
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def write_text(path: Path | str, text: str) -> None:
-    """Write a whole file or none."""
-    with writing(path) as beside:
-        beside.write_text(text, encoding="utf-8")
-
-
-def print_json(data: dict[str, Any]) -> None:
-    """One JSON object on standard output."""
-    print(json.dumps(data, allow_nan=False))
 
 
 def track(

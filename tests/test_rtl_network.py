@@ -11,6 +11,7 @@ import pytest
 
 from hw.rtl.layers import HEAD, Layer, read_layers
 from hw.rtl.spec import ArraySpec
+from hw.tb import vgg19
 from hw.tb.blocks import blocks, pasted, share
 from hw.tb.head import read_head
 from hw.tb.network import DIGITS, main
@@ -217,3 +218,15 @@ def test_what_does_not_fit_is_refused(
     assert re.search(sentence, error)
     assert error.count("\n") == 1
     assert not (tmp_path / "sim").exists()
+
+
+def test_the_drawn_layers_have_the_shapes_of_the_plan(tmp_path: Path, monkeypatch) -> None:
+    """Three layers of few channels in place of sixteen."""
+    monkeypatch.setattr(vgg19, "CHANNELS", (4, 5, 2))
+    monkeypatch.setattr(vgg19, "BITS", (3, 2, 2))
+    shapes = vgg19.vgg19_shapes()
+    drawn = read_layers(vgg19.vgg19_layers(tmp_path, seed=3))
+    assert [layer.shape for layer in drawn] == [(64, 27, 4), (64, 36, 5), (64, 45, 2)]
+    for name in ("name", "shape", "bits", "a_signed", "images", "macs"):
+        assert [getattr(s, name) for s in shapes] == [getattr(d, name) for d in drawn]
+    assert {int(np.abs(layer.w).max()) for layer in drawn} == {3, 1}

@@ -34,7 +34,7 @@ from hw.rtl.mac import Mac
 from hw.rtl.pe import ProcessingElement, element_ports
 from hw.rtl.spec import ENCODINGS, SCHEMES, ArraySpec, MacSpec
 from hw.rtl.systolic_array import SystolicArray
-from hw.rtl.writing import write_text
+from hw.writing import write_text
 
 OPTIONS = {
     "w_width": ("BITS", "weight bits (16)"),

@@ -26,7 +26,6 @@ from hw.rtl.layers import Layer, read_layers
 from hw.rtl.npz import read_npz
 from hw.rtl.spec import SCHEMES, ArraySpec
 from hw.rtl.verilog import write
-from hw.rtl.writing import check_writable, write_text
 from hw.tb import forecast, simulator
 from hw.tb.array_wrapper import array_bench
 from hw.tb.blocks import LAST, blocks
@@ -35,6 +34,7 @@ from hw.tb.head import Head, read_head
 from hw.tb.network_outcome import NetworkOutcome, classified, merged, text
 from hw.tb.streams import Files
 from hw.tb.vgg19 import VGG19, vgg19_layers, vgg19_shapes
+from hw.writing import check_writable, write_text
 
 MODULE = "hw.tb.network_tb"
 DIGITS = "digits"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hw.rtl.layers import Layer
-from hw.rtl.writing import writing
+from hw.writing import writing
 
 VGG19 = "vgg19"
 CHANNELS = (*(64,) * 2, *(128,) * 2, *(256,) * 4, *(512,) * 8)

@@ -1,4 +1,7 @@
-"""Files that are written whole or not at all: beside their place, then renamed."""
+"""Files that are written whole or not at all: beside their place, then renamed.
+
+Standard library alone, so that every room may use it.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,12 @@ from pathlib import Path
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Path]:
+def writing(path: Path | str) -> Iterator[Path]:
     """A path beside `path` to write to; renamed onto it when the block ends well, else removed.
 
     Raises OSError that names `path`, where it cannot be written.
     """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = _beside(path)
     try:
@@ -22,13 +26,13 @@ def writing(path: Path) -> Iterator[Path]:
         beside.replace(path)
     except OSError as error:
         if error.filename in (None, str(beside)):  # a full disk names no file
-            raise type(error)(error.errno, error.strerror, str(path)) from None
+            error.filename = str(path)
         raise
     finally:
         beside.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path | str, text: str) -> None:
     """Write a whole file or none."""
     with writing(path) as beside:
         beside.write_text(text, encoding="utf-8")
@@ -43,7 +47,8 @@ def check_writable(path: Path) -> None:
     try:
         beside.touch()
     except OSError as error:
-        raise type(error)(error.errno, error.strerror, str(path)) from None
+        error.filename = str(path)
+        raise
     beside.unlink()
 
 
