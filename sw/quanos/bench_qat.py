@@ -8,118 +8,31 @@ whose Python is given, in turns with a float network of its own.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
-from torch.nn import functional
 
 from hw.command import Parser
+from hw.plan import Plan, Step
 from quanos import models
 from quanos.cli import guarded, print_json
-from quanos.layers import quantize
-from quanos.models import build_model
+from quanos.console.progress import Progress
 from quanos.quantizers.kinds import QUANTIZERS
 from quanos.run import write_text
+from quanos.training.step_bench import WARMUP, Row, Setting, brevitas, networks, ours, step_times
 
-WARMUP = 2
 LIMIT = {"cpu": 1.25, "cuda": 1.3}
 """The most that the uniform quantizer's step may cost, over the float step."""
 
-
-@dataclass(frozen=True)
-class Row:
-    """Seconds of a quantized step and of the float step beside it, turn by turn."""
-
-    name: str
-    quantized: tuple[float, ...]
-    plain: tuple[float, ...]
-
-    @property
-    def ratios(self) -> list[float]:
-        """Quantized over float, turn by turn, sorted."""
-        return sorted(q / p for q, p in zip(self.quantized, self.plain, strict=True))
-
-    @property
-    def median(self) -> float:
-        """The figure that counts."""
-        return statistics.median(self.ratios)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What is timed."""
-
-    model: str
-    bits: int
-    batch: int
-    steps: int
-    threads: int
-    device: str
-    compile: bool = False
-
-
-def step_times(networks: Sequence[nn.Module], setting: Setting) -> list[tuple[float, ...]]:
-    """Seconds of every training step (forward, backward, SGD) of every network, in turns."""
-    images = torch.rand(setting.batch, 3, 32, 32, device=setting.device)
-    labels = torch.randint(10, (setting.batch,), device=setting.device)
-    optimizers = [torch.optim.SGD(m.parameters(), lr=0.01, momentum=0.9) for m in networks]
-    forwards: list[Any] = [torch.compile(model) if setting.compile else model for model in networks]
-    seconds: list[list[float]] = [[] for _ in networks]
-    for turn in range(WARMUP + setting.steps):
-        for forward, optimizer, times in zip(forwards, optimizers, seconds, strict=True):
-            start = time.perf_counter()
-            optimizer.zero_grad()
-            functional.cross_entropy(forward(images), labels).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            if setting.device == "cuda":
-                torch.cuda.synchronize()
-            if turn >= WARMUP:
-                times.append(time.perf_counter() - start)
-    return [tuple(times) for times in seconds]
-
-
-def ours(setting: Setting) -> Iterator[Row]:
-    """Every kind of quantizer, all in turns with one float network."""
-    torch.manual_seed(0)
-    plain = build_model(setting.model, (3, 32, 32), 10).to(setting.device)
-    networks = [plain, *(quantize(plain, setting.bits, quantizer=kind) for kind in QUANTIZERS)]
-    base, *quantized = step_times([network.train() for network in networks], setting)
-    for kind, times in zip(QUANTIZERS, quantized, strict=True):
-        yield Row(f"quanos, {kind}", times, base)
-
-
-def brevitas(python: str, setting: Setting) -> tuple[list[Row], str]:
-    """Brevitas as it comes and past its first statistics, and the versions of its environment.
-
-    Raises ValueError where that Python cannot run it.
-    """
-    script = Path(__file__).with_name("brevitas_step.py")
-    wanted = vars(setting) | {"widths": models.vgg_widths(setting.model), "warmup": WARMUP}
-    command = [python, str(script), json.dumps(wanted)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
-        raise ValueError(f"Brevitas did not run with {python}: {said[-1]}.") from None
-    answer = json.loads(done.stdout.splitlines()[-1])
-    base, gathering, after = (tuple(times) for times in answer["seconds"])
-    versions = ", ".join(f"{name} {number}" for name, number in answer["versions"].items())
-    rows = [
-        Row("Brevitas, its first 300 steps", gathering, base),
-        Row("Brevitas, after those", after, base),
-    ]
-    return rows, versions
+BREVITAS_TIMES = 1.5
+"""Brevitas' step over the float step, about, as docs/benchmarks_qat.md has it: for plans."""
 
 
 def table(rows: Sequence[Row]) -> list[str]:
@@ -176,63 +89,95 @@ def processor() -> str:
 
 def measure(setting: Setting, python: str | None) -> tuple[list[Row], list[str]]:
     """All rows that can be had, and what there is to say of those that cannot."""
-    rows = list(ours(setting))
-    limit = LIMIT[setting.device]
-    kept = "within" if rows[0].median <= limit else "above"
-    notes = [f"The uniform quantizer's {rows[0].median:.2f} is {kept} the {limit} asked for."]
-    if python is None:
-        notes.append("Brevitas was not measured: no `--brevitas PYTHON` of its environment.")
-    else:
-        theirs, versions = brevitas(python, setting)
-        rows += theirs
-        notes.append(f"Brevitas' environment: {versions}; its float step is its own.")
+    turns = WARMUP + setting.steps
+    total = turns * (1 + len(QUANTIZERS) + (3 if python else 0))
+    with Progress("steps", total) as progress:
+        rows = list(ours(setting, progress.advance))
+        limit = LIMIT[setting.device]
+        kept = "within" if rows[0].median <= limit else "above"
+        notes = [f"The uniform quantizer's {rows[0].median:.2f} is {kept} the {limit} asked for."]
+        if python is None:
+            notes.append("Brevitas was not measured: no `--brevitas PYTHON` of its environment.")
+        else:
+            progress.show("Brevitas")
+            theirs, versions = brevitas(python, setting)
+            rows += theirs
+            notes.append(f"Brevitas' environment: {versions}; its float step is its own.")
     return rows, notes
+
+
+def plan(setting: Setting, python: str | None, out: Path | None) -> Plan:
+    """A step for each network, by one training step of each of ours made here."""
+    turns = WARMUP + setting.steps
+    work = f"{turns} steps of {setting.batch} images"
+    once = replace(setting, steps=1, compile=False)
+    seconds = [times[0] for times in step_times(networks(setting), once, warmup=0)]
+    named = zip(("float", *QUANTIZERS), seconds, strict=True)
+    steps = [Step(name=name, work=work, seconds=turns * second) for name, second in named]
+    if python:
+        brevitas_s = turns * seconds[0] * (1 + 2 * BREVITAS_TIMES)
+        work = f"{work}, float and twice quantized"
+        steps.append(Step(name="Brevitas", work=work, seconds=brevitas_s))
+    basis = "a first step of each network made here, which is slower than those that follow"
+    if setting.compile:
+        basis += "; compilation comes on top"
+    return Plan(steps=steps, writes=[str(out)] if out else ["nothing"], basis=basis)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write the page."""
+    given = _arguments(arguments)
+    setting = Setting(**{field.name: getattr(given, field.name) for field in fields(Setting)})
+
+    def body() -> None:
+        torch.set_num_threads(setting.threads)
+        if given.plan:
+            plan(setting, given.brevitas, given.out).give(as_json=given.json)
+            return
+        rows, notes = measure(setting, given.brevitas)
+        if given.json:
+            medians = {row.name: row.median for row in rows}
+            print_json({"setting": vars(setting), "medians": medians, "notes": notes})
+        else:
+            print("\n".join([*table(rows), "", *notes]))
+        if given.out:
+            command = _command(setting, given)
+            write_text(given.out, page(setting, rows, notes, command))
+
+    return guarded(body)
+
+
+def _command(setting: Setting, given: Namespace) -> str:
+    """The call, as the page says it: with no path of this machine."""
+    words = [f"--{name} {value}" for name, value in vars(setting).items() if name != "compile"]
+    flags = ["--compile"] * setting.compile + ["--brevitas PYTHON"] * bool(given.brevitas)
+    return " ".join(["python -m quanos.bench_qat", *words, *flags, f"--out docs/{given.out.name}"])
+
+
+def _arguments(arguments: Sequence[str] | None) -> Namespace:
     parser = Parser("python -m quanos.bench_qat", __doc__)
-    parser.add_argument(
-        "--model", default="vgg16", choices=[n for n in models.MODELS if "vgg" in n]
-    )
-    parser.add_argument("--bits", type=int, default=4)
-    parser.add_argument("--batch", type=int, default=32, help="images a step")
-    parser.add_argument("--steps", type=int, default=9, help="steps timed of each network")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu", choices=sorted(LIMIT))
-    parser.add_argument("--compile", action="store_true", help="torch.compile every network")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--model", default="vgg16", choices=[n for n in models.MODELS if "vgg" in n])
+    add("--bits", type=int, default=4)
+    add("--batch", type=int, default=32, help="images a step")
+    add("--steps", type=int, default=9, help="steps timed of each network")
+    add("--threads", type=int, default=1)
+    add("--device", default="cpu", choices=sorted(LIMIT))
+    add("--compile", action="store_true", help="torch.compile every network")
+    add(
         "--brevitas",
         metavar="PYTHON",
         default=os.environ.get("QUANOS_BREVITAS"),
         help="Python of an environment with Brevitas and setuptools<81; default $QUANOS_BREVITAS",
     )
-    parser.add_argument("--out", type=Path, help="page to write, docs/benchmarks_qat.md say")
+    add("--out", type=Path, help="page to write, docs/benchmarks_qat.md say")
+    parser.add_plan()
     parser.add_json()
-    given = vars(parser.parse_args(arguments))
-    python, out, as_json = (given.pop(name) for name in ("brevitas", "out", "json"))
+    given = parser.parse_args(arguments)
     for name in ("bits", "batch", "steps", "threads"):
-        if given[name] < 1:
-            parser.error(f"--{name} must be 1 or more, not {given[name]}")
-    setting = Setting(**given)
-
-    def body() -> None:
-        torch.set_num_threads(setting.threads)
-        rows, notes = measure(setting, python)
-        if as_json:
-            medians = {row.name: row.median for row in rows}
-            print_json({"setting": vars(setting), "medians": medians, "notes": notes})
-        else:
-            print("\n".join([*table(rows), "", *notes]))
-        if out:
-            words = [f"--{name} {value}" for name, value in given.items() if name != "compile"]
-            flags = ["--compile"] * setting.compile + ["--brevitas PYTHON"] * (python is not None)
-            command = " ".join(
-                ["python -m quanos.bench_qat", *words, *flags, f"--out docs/{out.name}"]
-            )
-            write_text(out, page(setting, rows, notes, command))
-
-    return guarded(body)
+        if (value := getattr(given, name)) < 1:
+            parser.error(f"--{name} must be 1 or more, not {value}")
+    return given
 
 
 if __name__ == "__main__":

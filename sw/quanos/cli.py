@@ -131,22 +131,21 @@ def overview(commands: Mapping[str, tuple[str, str, str]]) -> str:
 
 
 USAGE = """\
-usage: quanos COMMAND [OPTIONS]   (quanos COMMAND --help: its options; --version)
-
-Bits per layer by adversarial noise sensitivity, priced with measured MAC energy.
+usage: quanos COMMAND [OPTIONS]  (quanos COMMAND --help: its options; --version)
+Bits per layer by adversarial noise sensitivity, priced by measured MAC energy.
 """
 
 REST = """
 a first run, on digits that come with scikit-learn:
-  quanos train --preset digits --plan         what it will do, and how long it may take
-  quanos train --preset digits                trains, attacks and prices; runs/digits
-  quanos report runs/digits                   report.html, for any browser
+  quanos train --preset digits --plan   what it will do, how long it may take
+  quanos train --preset digits          trains, attacks, prices: runs/digits
+  quanos report runs/digits             report.html, for any browser
 
-every command takes --json: one JSON object on standard output, nothing else there
-bad input is one sentence and exit status 2; Ctrl-C is 130 and loses nothing finished
-NO_COLOR=1 turns colours off, as a pipe does; QUANOS_DATA is where data sets are kept
-quanos --import MODULE COMMAND ... knows the networks that MODULE registers, too
-the hardware: python -m hw.rtl.verilog, flows.synth, flows.measure, ... (--help)"""
+--json, on every command: one JSON object on standard output, nothing else
+exit status: 0 done, 2 bad input (one sentence), 130 Ctrl-C (what is done stays)
+NO_COLOR=1: no colours, as in a pipe; QUANOS_DATA: where data sets are kept
+quanos --import MODULE COMMAND ... knows the networks that MODULE registers
+hardware: python -m hw.rtl.verilog, flows.synth, flows.measure, ... (--help)"""
 
 
 def parse(kind: Callable[..., Command], prog: str, words: Sequence[str]) -> Command:
@@ -156,13 +155,19 @@ def parse(kind: Callable[..., Command], prog: str, words: Sequence[str]) -> Comm
     """
     import tyro
 
+    from quanos.console.options import description, shown
+
     if os.environ.get("NO_COLOR"):  # which tyro does not know
         tyro._experimental_options["ansi_codes"] = False
     heard = io.StringIO()
     try:
         with contextlib.redirect_stderr(heard):
             command: Command = tyro.cli(
-                kind, prog=prog, args=words, config=(tyro.conf.FlagCreatePairsOff,)
+                shown(kind),
+                prog=prog,
+                description=description(kind),
+                args=words,
+                config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
             )
     except SystemExit as leave:
         if not leave.code:

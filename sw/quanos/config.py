@@ -61,13 +61,23 @@ class Config:
     """Everything that decides the outcome of a run; times in epochs, epsilon in pixel space."""
 
     dataset: str = _key("digits", "data set", DATASETS)
-    data_dir: str = _key("", "folder of the data set's files; empty: the usual places")
-    model: str = _key("vgg-small", "network of the zoo, see `quanos energy --help`")
+    data_dir: str = _key(
+        "",
+        "folder of the data set's files; none: $QUANOS_DATA, else quanos in the user's cache "
+        "folder, then data",
+    )
+    model: str = _key(
+        "vgg-small",
+        "network: vgg11, vgg13, vgg16, vgg19, vgg-small, resnet18, resnet34, resnet50, "
+        "resnet-small, mobilenetv2, or one that --import registers",
+    )
     device: str = _key("auto", "where to compute: cpu, cuda, or auto for CUDA where there is one")
     threads: int = _key(0, "CPU threads; 0: torch's choice; small networks are fastest with one")
     seed: int = _key(0, "decides initial weights, batches, augmentation and random starts")
     epochs: int = _key(30, "training epochs in all")
-    sense_epoch: int = _key(10, "epochs at k0 bits before ANS is measured (E0 of Algorithm 1)")
+    sense_epoch: int = _key(
+        10, "epochs at k0 bits before layers are measured and get their own (E0 of Algorithm 1)"
+    )
     rounds: int = _key(1, "how often bits are assigned; each round starts from the last one's")
     round_epochs: int = _key(3, "epochs between rounds")
     stop_points: float = _key(
@@ -92,8 +102,8 @@ class Config:
     energy_scheme: str = _key("dvafs", "MAC that energy limits are counted with", MACS)
     baselines: tuple[str, ...] = _key(
         ("16", "mean"),
-        "networks trained beside: uniform bits, `mean` for the rounded mean, or a policy, which "
-        "gets the energy of the first",
+        "networks trained beside: a number of bits for all layers, mean for the rounded mean of "
+        "the first network's, or a policy, which gets that network's energy",
     )
     batch_size: int = _key(64, "images a training step")
     lr: float = _key(0.1, "peak learning rate of SGD")
@@ -105,9 +115,9 @@ class Config:
     label_smoothing: float = _key(0.0, "label smoothing of the training loss")
     shift: int = _key(1, "random shift in pixels, each direction")
     flip: bool = _key(False, "random mirroring left to right")
-    bf16: str = _key("off", "training steps in bfloat16; `cuda`: there alone", SWITCH)
-    channels_last: str = _key("off", "channels last in memory; `cuda`: there alone", SWITCH)
-    compile: str = _key("off", "torch.compile the network; `cuda`: there alone", SWITCH)
+    bf16: str = _key("off", "training steps in bfloat16; cuda: there alone", SWITCH)
+    channels_last: str = _key("off", "channels last in memory; cuda: there alone", SWITCH)
+    compile: str = _key("off", "torch.compile the network; cuda: there alone", SWITCH)
     validation_images: int = _key(0, "training images held out, the same in every run; 0: none")
     adversarial: str = _key(
         "none",
@@ -115,21 +125,26 @@ class Config:
         ("none", "fgsm", "fgsm-rs", "n-fgsm", "pgd"),
     )
     adversarial_epsilon: float = _key(8 / 255, "epsilon of adversarial training")
-    adversarial_epoch: int = _key(0, "epochs on clean images before it")
-    adversarial_steps: int = _key(7, "steps of PGD in it")
+    adversarial_epoch: int = _key(0, "epochs on clean images before adversarial training")
+    adversarial_steps: int = _key(7, "steps of PGD in adversarial training")
     watch_images: int = _key(
         512,
-        "held-out images that PGD-10 watches it on; held out, up to a tenth of the training "
-        "images, where validation_images is 0",
+        "held-out images on which PGD-10 watches adversarial training; held out, up to a tenth of "
+        "the training images, where --validation-images is 0",
     )
     ans_images: int = _key(1000, "training images that ANS is measured on")
     ans_epsilon: float = _key(0.05, "epsilon of the FGSM in ANS")
-    ans_reduction: str = _key("sample", "norm over the sample, or mean", ("sample", "images"))
+    ans_reduction: str = _key(
+        "sample",
+        "one norm over all images of ANS, or the mean of each image's",
+        ("sample", "images"),
+    )
     fgsm_epsilons: tuple[float, ...] = _key(
-        (0.05, 0.1, 0.15, 0.2, 0.25, 0.3), "FGSM of the paper's protocol"
+        (0.05, 0.1, 0.15, 0.2, 0.25, 0.3), "epsilons of FGSM in the paper's protocol"
     )
     pgd_epsilons: tuple[float, ...] = _key(
-        (8 / 255, 16 / 255, 32 / 255), "PGD of both protocols; the paper's takes steps of 2/255"
+        (8 / 255, 16 / 255, 32 / 255),
+        "epsilons of PGD in both protocols; the paper's takes steps of 2/255",
     )
     pgd_steps: int = _key(7, "steps of PGD in the paper's protocol")
     strong_steps: int = _key(20, "steps of PGD in the strong protocol")
@@ -139,7 +154,7 @@ class Config:
     square_queries: int = _key(200, "queries of Square Attack; 0: none")
     other_seed: str = _key(
         "",
-        "run folder of the same networks from another seed, for transfer attacks; empty: none",
+        "run folder of the same networks from another seed, for transfer attacks",
     )
     eps_space: str = _key(
         "pixel",

@@ -22,8 +22,9 @@ class Assign:
     """Turn what quanos sense measured into bits per layer, and say what they cost.
 
     With a budget the bits meet it as nearly as whole bits can, and never exceed it, whatever the
-    policy; hessian and lipschitz need one. Example:
-    quanos assign ans.json --budget-mean-bits 5 --out bits.json
+    policy; hessian and lipschitz need one.
+
+    Example: quanos assign ans.json --budget-mean-bits 5 --out bits.json
     """
 
     measurement: tyro.conf.Positional[Path]
@@ -31,12 +32,14 @@ class Assign:
     policy: Literal["ans", "lipschitz", "activation-density", "hessian", "uniform", "random"] = (
         "ans"
     )
-    """Eq. 3 on ANS; least loss by Lipschitz constants (after Song et al.); k0 times the density of
-    activations; least loss by the Hessian's trace; the same bits everywhere; Eq. 3 on numbers drawn
-    by chance."""
+    """ans: Eq. 3 of the paper on ANS; lipschitz: least loss by Lipschitz constants (after Song et
+    al.); activation-density: k0 times the density; hessian: least loss by the Hessian's trace;
+    uniform: the same bits everywhere; random: Eq. 3 on numbers drawn by chance."""
     k0: int = 16
-    """Bits of a layer with ANS zero, 1 to 32."""
-    budget_mean_bits: Annotated[float | None, tyro.conf.arg(aliases=["--mean-bits"])] = None
+    """Bits that the policy starts from, 1 to 32: those of a layer with ANS zero."""
+    budget_mean_bits: Annotated[
+        float | None, tyro.conf.arg(aliases=["--mean-bits"], help_behavior_hint="")
+    ] = None
     """Budget: mean bits over layers."""
     budget_mj: float | None = None
     """Budget: energy of one image in mJ, by --scheme, --reading and --supply."""
@@ -46,11 +49,14 @@ class Assign:
     seed: int = 0
     """Seed of policy random."""
     scheme: Literal["standard", "fixed", "dg", "dvafs", "dvafs_st"] = "standard"
-    """MAC that the network is priced with."""
+    """MAC that the network is priced with: the paper's linear law (standard, needs no table),
+    conventional (fixed), data-gated (dg), or subword-parallel with products apart (dvafs) or summed
+    together (dvafs_st)."""
     reading: Literal["paper", "measured"] = "measured"
-    """Eq. 5 as printed, or the measured energy of each MAC. Does not touch scheme standard."""
+    """Eq. 5 as printed (the linear law times the energy relative to the conventional 16-bit MAC),
+    or the measured energy of each MAC. Does not touch scheme standard."""
     supply: Literal["nominal", "scaled"] = "nominal"
-    """Supply voltage."""
+    """Supply voltage: nominal, or the lowest that keeps the throughput."""
     table: Path | None = None
     """Energy table; without it the one that ships with the package."""
     out: Path | None = None

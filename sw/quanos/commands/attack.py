@@ -41,24 +41,27 @@ class Attack:
 
     Without --attack the paper's protocol and the strong one are run with the run's budget, and the
     gate says whether gradients are masked; --full takes the budget of the standard AutoAttack. With
-    --out every attack that was made is kept, and the same command goes on after a kill. Example:
-    quanos attack runs/digits --attack pgd --epsilon 0.1 --steps 50
+    --out every attack that was made is kept, and the same command goes on after a kill.
+
+    Example: quanos attack runs/digits --attack pgd --epsilon 0.1 --steps 50
     """
 
     network: tyro.conf.Positional[Path]
     """Run folder or checkpoint."""
     attack: Name | None = None
-    """One attack alone, on all images."""
+    """One attack alone, on all images, and not the protocols. pgd_identity and pgd_temperature
+    look behind masked gradients (BPDA), transfer_* take images made on a twin of the network: in
+    floating point, at 2 or 16 bits, or of another seed."""
     full: bool = False
-    """100 steps, 5 restarts, 9 targets and 5000 queries instead of the run's own budget."""
+    """Protocols with 100 steps, 5 restarts, 9 targets and 5000 queries, not the run's budget."""
     epsilon: float = 8 / 255
-    """Its radius, pixels in [0, 1]."""
+    """Radius of the one attack, pixels in [0, 1]."""
     steps: int = 20
     """Steps of PGD and APGD."""
     step_size: float | None = None
     """Size of a step of PGD; without it 2.5 epsilon / steps."""
     restarts: int = 1
-    """Random starts of PGD, where 1 starts at the image; classes that apgd_t aims at."""
+    """Starts of PGD, where 1 is the image itself, not a random one; classes that apgd_t aims at."""
     queries: int = 5000
     """Queries of Square Attack."""
     images: int | None = None

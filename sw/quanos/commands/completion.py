@@ -21,12 +21,15 @@ POSITIONAL = get_args(tyro.conf.Positional[str])[1]
 class Completion:
     """Print a script that completes quanos in a shell.
 
-    In ~/.bashrc: source <(quanos completion bash). In ~/.zshrc: source <(quanos completion zsh). In
-    fish: quanos completion fish > ~/.config/fish/completions/quanos.fish
+    In ~/.bashrc: source <(quanos completion bash)
+
+    In ~/.zshrc: source <(quanos completion zsh)
+
+    In fish: quanos completion fish > ~/.config/fish/completions/quanos.fish
     """
 
     shell: tyro.conf.Positional[Literal["bash", "zsh", "fish"]]
-    """The shell."""
+    """The shell that the script is for."""
     json: bool = False
     """Print one JSON object and nothing else."""
 

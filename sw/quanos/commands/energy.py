@@ -19,28 +19,29 @@ class Energy:
     """Energy and weight memory of one image's forward pass (Table I, Eq. 4 and 5 of the paper).
 
     Networks: vgg11, vgg13, vgg16, vgg19, vgg-small, resnet18, resnet34, resnet50, resnet-small,
-    mobilenetv2. The classifier is not counted; residual shortcuts are. Example:
-    quanos energy --model vgg19 --input 3 32 32 --bits 8 --scheme dvafs --reading measured
+    mobilenetv2. The classifier is not counted; residual shortcuts are.
+
+    Example: quanos energy --model vgg19 --input 3 32 32 --bits 8 --scheme dvafs
     """
 
     model: str
-    """Network of the zoo."""
+    """Network: one of those above, or one that quanos --import MODULE registers."""
     input: tuple[int, int, int]
     """Channels, height and width of an image."""
     bits: str
     """Bits of every layer, 1 to 16, or a JSON file: {layer: bits}, a list with one width per layer
     in forward order (shortcuts may be left out), or an object with either under "bits"."""
     scheme: Literal["standard", "fixed", "dg", "dvafs", "dvafs_st"] = "standard"
-    """MAC: the paper's linear law (standard, needs no table), conventional, data-gated, or
-    subword-parallel with products apart (dvafs) or summed together (dvafs_st)."""
+    """MAC: the paper's linear law (standard, needs no table), conventional (fixed), data-gated
+    (dg), or subword-parallel with products apart (dvafs) or summed together (dvafs_st)."""
     reading: Literal["paper", "measured"] = "measured"
     """Eq. 5 as printed (the linear law times the energy relative to the conventional 16-bit MAC),
     or the measured energy of each MAC. Does not touch scheme standard."""
     table: Path | None = None
     """Energy table; without it the one that ships with the package."""
     stimulus: str = "uniform"
-    """Operands that the table was measured with; layers whose input can be negative take the rows
-    of the name with _signed."""
+    """Operands that the table's rows were measured with, uniform in the table that ships; layers
+    whose input can be negative take the rows of the name with _signed."""
     supply: Literal["nominal", "scaled"] = "nominal"
     """Supply voltage: nominal, or the lowest that keeps the throughput."""
     json: bool = False

@@ -26,9 +26,10 @@ class Export:
     """Images on which integers and trainer are compared, code by code; 0: none. Those of the test
     split come first, then those of the training split."""
     operands: int = 0
-    """Test images whose layer operands are written as layers/*.npz, for array and energy."""
+    """Test images whose operands, layer by layer, are written as layers/*.npz for python -m
+    flows.network, flows.tiling and hw.tb.network."""
     onnx: bool = True
-    """Whether to write QONNX as well (needs the package onnx)."""
+    """Write no network.onnx (QONNX), which needs the package onnx."""
     data_dir: Path | None = None
     """Folder of the data set's files; without it the run's."""
     json: bool = False

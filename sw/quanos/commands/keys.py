@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import tyro
 
 from quanos.config import TYPES, Config
+from quanos.console.options import METAVARS
 
 
 def options(text: str, *, without: frozenset[str] = frozenset()) -> type:
@@ -32,18 +33,8 @@ def _option(item: Field[Any]) -> tuple[str, Any, None]:
         help_behavior_hint=f"(default: {_shown(item.default)})",
         metavar=METAVARS[TYPES[item.name]],
     )
-    return item.name, Annotated[TYPES[item.name] | None, about], None
-
-
-METAVARS = {
-    bool: "{True,False}",
-    int: "INT",
-    float: "FLOAT",
-    str: "STR",
-    tuple[int, ...]: "INT ...",
-    tuple[float, ...]: "FLOAT ...",
-    tuple[str, ...]: "STR ...",
-}
+    kept = tyro.conf.FlagConversionOff
+    return item.name, Annotated[TYPES[item.name] | None, kept, about], None
 
 
 def _shown(default: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -16,11 +16,15 @@ class Report:
     """Write the report of one or several finished runs.
 
     The HTML page holds everything it shows: no network is needed to open it, and every number in
-    it is from the run folders and the energy table. Example:
-    quanos report runs/digits --out report.html
+    it is from the run folders and the energy table.
+
+    Example: quanos report runs/digits --out report.html
     """
 
-    runs: tyro.conf.Positional[tuple[Path, ...]]
+    runs: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]],
+        tyro.conf.arg(metavar="RUN ...", help_behavior_hint="(required)"),
+    ]
     """Run folders that quanos train made."""
     table: Path | None = None
     """Energy table that the runs were priced with; without it the one that ships."""

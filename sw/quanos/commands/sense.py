@@ -31,7 +31,8 @@ class Sense:
     network: tyro.conf.Positional[Path]
     """Run folder or checkpoint."""
     measure: Literal["ans", "activation-density", "hessian", "lipschitz"] = "ans"
-    """What to measure."""
+    """What to measure: adversarial noise sensitivity, share of activations that are not zero, trace
+    of the loss's Hessian, or Lipschitz constant."""
     ablation: bool = False
     """Measure the accuracy under FGSM with part of each layer's units clamped to zero instead
     (Fig. 1(b) of the paper)."""
@@ -40,9 +41,10 @@ class Sense:
     epsilon: float | None = None
     """Epsilon of FGSM, pixels in [0, 1]; without it the run's."""
     eps_space: Literal["pixel", "normalized"] = "pixel"
-    """Whether epsilon counts pixels in [0, 1] or values after normalisation."""
+    """What epsilon counts: pixels in [0, 1], or values after the data set's normalisation."""
     reduction: Literal["sample", "images"] | None = None
-    """One norm over all images, or the mean over images of each one's ratio; for ANS."""
+    """ANS as one norm over all images (sample), or as the mean over images of each one's ratio;
+    without it the run's."""
     data_dir: Path | None = None
     """Folder of the data set's files; without it the run's."""
     seed: int = 0

@@ -30,24 +30,30 @@ class Sweep:
     """Train every policy with every seed and budget, attack and price them, draw the fronts.
 
     Each run is a folder that quanos train and quanos report know; finished ones are kept, so that a
-    sweep that was stopped goes on. Example: quanos sweep --policies ans hessian uniform
-    --budgets-mean-bits 3 4 5 6 --seeds 0 1 2 --out runs/sweep
+    sweep that was stopped goes on. Options from --dataset on are keys of every run's configuration
+    and go before the preset.
+
+    Example: quanos sweep --policies ans hessian uniform --budgets-mean-bits 3 4 5 6 --seeds 0 1 2
+    --out runs/sweep
     """
 
     preset: str = "digits"
-    """Preset that all runs start from; see quanos train --help."""
+    """Preset that all runs start from: cifar10-cpu, cifar10-fast, cifar10-paper, cifar100-fast,
+    cifar100-paper, digits or fashion-mnist."""
     policies: tuple[str, ...] = ("ans", "hessian", "lipschitz", "activation-density", "uniform")
-    """Policies to compare."""
+    """Policies to compare: ans, lipschitz, activation-density, hessian, uniform, random."""
     seeds: tuple[int, ...] = (0,)
     """Seeds, each a run of its own."""
     budgets_mean_bits: tuple[float, ...] = ()
-    """Budgets in mean bits over layers."""
+    """Budgets in mean bits over layers; hessian and lipschitz need a budget."""
     budgets_mj: tuple[float, ...] = ()
-    """Budgets in mJ of one image, by the preset's energy_scheme."""
+    """Budgets in mJ of one image, on the MAC of --energy-scheme."""
     scheme: Literal["standard", "fixed", "dg", "dvafs", "dvafs_st"] = "dvafs"
-    """MAC whose energy the fronts show."""
+    """MAC whose energy the fronts show: the paper's linear law (standard), conventional (fixed),
+    data-gated (dg), or subword-parallel with products apart (dvafs) or summed together
+    (dvafs_st)."""
     supply: Literal["nominal", "scaled"] = "nominal"
-    """Supply voltage."""
+    """Supply voltage: nominal, or the lowest that keeps the throughput."""
     table: Path | None = None
     """Energy table; without it the one that ships with the package."""
     workers: int = 1

@@ -26,8 +26,12 @@ class Train:
 
     Writes a run folder (config.toml, run.json, metrics.jsonl, summary.json, checkpoints). Ctrl-C
     leaves a run that --resume goes on with; it ends as if it had not been stopped. Several
-    processes share the batches under torchrun --no-python quanos train. Example:
-    quanos train --preset digits --seed 3 --out runs/digits-3
+    processes share the batches under torchrun --no-python quanos train.
+
+    Options from --dataset on are keys of the configuration: one that is given goes before the
+    preset or file, which goes before the default that stands here.
+
+    Example: quanos train --preset digits --seed 3 --out runs/digits-3
     """
 
     preset: str | None = None
@@ -36,11 +40,12 @@ class Train:
     config: Path | None = None
     """TOML file with keys of the configuration, in place of a preset."""
     out: Path | None = None
-    """Run folder; without it runs/PRESET."""
+    """Run folder; without it runs/ and the name of preset, file or data set."""
     table: Path | None = None
     """Energy table; without it the one that ships with the package."""
     resume: bool = False
-    """Go on with the run in the folder; with --overwrite only if it was cut off and is the same."""
+    """Go on with the run in the folder. With --overwrite: go on if it was cut off and has the same
+    configuration, start anew if not."""
     overwrite: bool = False
     """Remove the run that is in the folder and start anew."""
     download: bool = False
@@ -50,7 +55,8 @@ class Train:
     shard_mb: float = 0
     """Split checkpoints into files below so many megabytes; 0: whole."""
     jobs: int = 1
-    """Networks trained at the same time, in processes of their own on the same device."""
+    """Networks (the main one and its baselines) trained at the same time, each in a process of its
+    own on the same device."""
     tensorboard: bool = False
     """Write the metrics for TensorBoard too (pip install 'quanos[tensorboard]')."""
     plan: bool = False

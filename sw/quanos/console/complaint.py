@@ -49,17 +49,16 @@ def parts(box: str) -> list[str]:
 def takes(metavar: str) -> str:
     """What an option takes, from the pattern that its help shows.
 
-    >>> takes("{None}|INT"), takes("INT INT INT"), takes("{None}|{[FLOAT [FLOAT ...]]}")
+    >>> takes("INT"), takes("INT INT INT"), takes("FLOAT ...")
     ('a whole number', '3 whole numbers', 'numbers')
-    >>> takes("{None}|{True,False}"), takes("[{a,b} [{a,b} ...]]")
+    >>> takes("{True,False}"), takes("[{a,b} [{a,b} ...]]")
     ('False or True', 'a or b')
     """
-    plain = metavar.replace("{None}|", "")
-    if choices := re.search(r"\{(\w[^\[\]{}]*)\}", plain):
+    if choices := re.search(r"\{(\w[^\[\]{}]*)\}", metavar):
         return either(choices[1].split(","))
-    words = re.findall(r"[A-Z]+", plain)
+    words = re.findall(r"[A-Z]+", metavar)
     kind = words[0] if words else ""
-    if "..." in plain:
+    if "..." in metavar:
         return MANY.get(kind, "values")
     return KINDS.get(kind, "a value") if len(words) == 1 else f"{len(words)} {MANY.get(kind)}"
 

@@ -53,9 +53,14 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raw = read_bytes(path)
         tensors = load_tensors(raw)
         meta = json.loads(_metadata(raw).get("quanos", "null"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"there is no checkpoint {path}; name a run folder that quanos train made, or the "
+            f"{NAME} in it."
+        ) from None
     except (SafetensorError, ShardError, OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"checkpoint {path} is missing or damaged ({error}); remove it, or name another one."
+            f"{path} is damaged or no checkpoint ({error}); train it anew, or name another one."
         ) from None
     if not isinstance(meta, dict) or meta.get("schema") != SCHEMA:
         raise CheckpointError(f"{path} is no checkpoint of this version ({SCHEMA}).")
