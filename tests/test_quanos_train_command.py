@@ -183,9 +183,9 @@ def test_every_attack_of_the_registry_runs_alone(run, capsys) -> None:
         (("train", "--dataset", "cifar10", "--data-dir", "/nowhere"), "put cifar-10-batches-bin"),
         (("train", "--table", "/nowhere.json"), "nox -s energy"),
         (("train", "--device", "tpu"), "use cpu, cuda or auto"),
-        (("sense", "/nowhere"), "missing or damaged"),
+        (("sense", "/nowhere"), "there is no checkpoint /nowhere; name a run folder"),
         (("assign", "/nowhere"), "/nowhere"),
-        (("attack", "/nowhere"), "missing or damaged"),
+        (("attack", "/nowhere"), "there is no checkpoint /nowhere; name a run folder"),
     ],
 )
 def test_bad_input_is_one_sentence_and_nothing_written(
