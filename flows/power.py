@@ -88,11 +88,16 @@ class Energies:
 
 
 def check_library(library: Library) -> None:
-    """Refuse (FlowError) a library that says nothing of its cells' energies."""
+    """Refuse (FlowError) a library that says nothing of its cells' energies or its supply."""
     if not library.has_power:
         raise FlowError(
             f"library {library.name} has no internal power tables; power needs a library that has "
             "them."
+        )
+    if not library.vdd_v > 0:
+        raise FlowError(
+            f"library {library.name} says no supply; give it a nom_voltage, with which its "
+            "energies scale."
         )
 
 

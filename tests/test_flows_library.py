@@ -142,6 +142,8 @@ def test_gzip_and_plain_are_the_same_library(tmp_path):
         (b"library (x) { area : 1 + 1 } /* ; */", "not Liberty text"),
         (b"library (x) { } library (y) { }", "not Liberty text"),
         (b"cell (X) { area : 1; }", "not a library"),
+        (b"\xef\xbb\xbfcell (X) { area : 1; }", "holds a cell, not a library"),
+        (b'library (x) { include_file ("y.lib"); cell (A) { area : 1; } }', "merge the two"),
         (b'library (x) { time_unit : "1ns"; }', "no cells"),
         (b"library (x) { delay_model : polynomial; cell (A) { area : 1; } }", "table_lookup"),
         (b'library (x) { time_unit : "1parsec"; cell (A) { area : 1; } }', "time_unit"),
@@ -208,6 +210,60 @@ def test_a_bad_table_names_file_and_cell(tmp_path, index, values, says):
 def test_a_table_of_no_numbers_is_refused(index, values, says):
     with pytest.raises(ValueError, match=says):
         Lut.of(index, [0.0], values)
+
+
+ENERGY = """library (x) { capacitive_load_unit (1, ff);
+  cell (NAND2_X1) { pin (A) { direction : input; } pin (B) { direction : input; }
+    pin (Y) { direction : output; function : "!(A&B)"; %s } }
+  cell (DFF_X1) { ff (IQ, IQN) { clocked_on : "C"; next_state : "D"; }
+    pin (C) { direction : input; internal_power () { rise_power (scalar) { values ("9"); } } }
+    pin (D) { direction : input; }
+    pin (Y) { direction : output; function : "IQ"; %s } } }"""
+POWER = 'internal_power () { %s rise_power (scalar) { values ("%s"); } }'
+FALL = POWER.replace("rise", "fall")
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        ([POWER % ("related_pin : A;", 2), FALL % ("related_pin : A;", 3)], {("A", None): (2, 3)}),
+        ([POWER % ('related_pin : "A B";', 2)], {("A", None): (2, 0), ("B", None): (2, 0)}),
+        ([POWER % ("", 2)], {("A", None): (2, 0), ("B", None): (2, 0)}),
+        (
+            [
+                POWER % (f'related_pin : A; when : "B"; related_pg_pin : {p};', 2)
+                for p in ("V", "G")
+            ],
+            {("A", "B"): (4, 0)},
+        ),
+        (
+            [POWER.replace("rise_power", "power") % ("related_pin : A;", 2)],
+            {("A", None): (2, 2)},
+        ),
+    ],
+)
+def test_energy_of_an_output_in_other_words(tmp_path, groups, expected):
+    """Edges or supplies in groups of their own add up; without a related pin all inputs are."""
+    path = tmp_path / "energy.lib"
+    path.write_text(ENERGY % ("".join(groups), POWER % ("", 5)))
+    cells = Library.load(path).cells
+    found = {
+        (p.related_pin, p.when and p.when.text): (p.rise.at(1, 1), p.fall.at(1, 1))
+        for p in cells["NAND2_X1"].internal_power
+    }
+    assert found == expected
+    assert [(p.pin, p.related_pin) for p in cells["DFF_X1"].internal_power] == [
+        ("C", None),
+        ("Y", "C"),
+    ]
+
+
+def test_sum_of_tables_is_exact_between_and_beyond_their_points():
+    first = Lut.of([10, 20], [1, 3, 5], [[1, 2, 4], [3, 5, 9]])
+    second = Lut.of([5, 18, 40], [0], [[7], [1], [2]])
+    for slew, load in itertools.product((0, 12, 19, 50), (0, 2, 4, 9)):
+        expected = float(first(slew, load) + second(slew, load))
+        assert float((first + second)(slew, load)) == pytest.approx(expected)
 
 
 def test_compact_needs_its_cells():

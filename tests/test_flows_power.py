@@ -298,6 +298,20 @@ def test_library_without_power_tables_is_refused(mac):
     cells = {n: replace(c, internal_power=()) for n, c in LIBRARY.cells.items()}
     with pytest.raises(FlowError, match="no internal power tables"):
         PowerModel(mac, replace(LIBRARY, cells=cells))
+    with pytest.raises(FlowError, match="says no supply; give it a nom_voltage"):
+        PowerModel(mac, replace(LIBRARY, vdd_v=0.0))
+
+
+def test_conditions_of_a_cell_name_its_pins(mac):
+    """A clock gate's output may be a function of its own latch's variable, which is no pin."""
+    gate = LIBRARY.cells["CLKGATE_X1"]
+    pins = {**gate.pins, "GCK": replace(gate.pins["GCK"], function=Function("CK & LATCH"))}
+    words = StateWords(replace(gate, pins=pins))
+    np.testing.assert_array_equal(
+        words.holds(Function("GCK")), StateWords(gate).holds(Function("GCK"))
+    )
+    with pytest.raises(FlowError, match="CLKGATE_X1: the condition 'GHOST' names 'GHOST'"):
+        words.holds(Function("GHOST"))
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,8 @@ class _LibraryReader:
             for end, fallback in (("lower", 20.0), ("upper", 80.0))
         ]
         transition = attribute(self.group, "default_max_transition")
+        if "include_file" in self.group or self.group.get_groups("include_file"):
+            raise FlowError("it includes another file; merge the two into one.")
         return Library(
             name=word(self.group.args[0]),
             sha256=sha256,
@@ -110,7 +112,11 @@ class _LibraryReader:
             pins={pin: self._pin(pin, g, register) for pin, g in named},
             arcs=tuple(a for pin, g in named for a in self.tables.arcs(pin, g)),
             constraints=tuple(c for pin, g in named for c in self.tables.constraints(pin, g)),
-            internal_power=tuple(p for pin, g in named for p in self.tables.internal_power(pin, g)),
+            internal_power=tuple(
+                p
+                for pin, g in named
+                for p in self.tables.internal_power(pin, g, _causes(g, gate, register))
+            ),
             register=register,
             gate=gate,
             **common,
@@ -165,6 +171,17 @@ class _LibraryReader:
 
     def _leakage(self, group: Any) -> Leakage:
         return Leakage(function(group, "when"), quantity(group, "value") * self.units.nw)
+
+
+def _causes(group: Any, gate: ClockGate | None, register: Register | None) -> list[str | None]:
+    """Pins to whose transitions an energy belongs that names no related pin: an output makes its
+    own by its inputs', an input by itself."""
+    if attribute(group, "direction") != "output":
+        return [None]
+    if register or gate:
+        return [register.clock_pin if register else gate.clock if gate else None]
+    of = function(group, "function")
+    return [*of.inputs] if of and of.inputs else [None]
 
 
 def _kind(group: Any, gate: ClockGate | None, register: Register | None) -> tuple[Any, str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from flows.cells.boolean import Function
 from flows.cells.liberty_text import attribute, function, numbers, positive, word
 from flows.cells.lut import Lut
 from flows.console import FlowError
@@ -120,9 +122,16 @@ class Tables:
             ]
         return limits
 
-    def internal_power(self, pin: str, group: Any) -> list[InternalPower]:
-        """Energies of the pin's transitions, from its group."""
-        powers: list[InternalPower] = []
+    def internal_power(
+        self, pin: str, group: Any, causes: Sequence[str | None]
+    ) -> list[InternalPower]:
+        """Energies of the pin's transitions, from its group; `causes` are its related pins where
+        a group of energies names none.
+
+        Groups of one related pin and condition add up: supply pins (`related_pg_pin`), or edges,
+        may have groups of their own.
+        """
+        total: dict[tuple[str | None, Function | None], InternalPower] = {}
         for power in group.get_groups("internal_power"):
             rise, fall = (
                 self._lut(power, f"{edge}_power", self.units.fj, (self.units.ps, self.units.ff))
@@ -130,11 +139,17 @@ class Tables:
                 or Lut.of([0.0], [0.0], [[0.0]])
                 for edge in ("rise", "fall")
             )
-            powers += [
-                InternalPower(pin, related, function(power, "when"), rise, fall)
-                for related in _related(power) or (None,)
-            ]
-        return powers
+            for related in _related(power) or causes:
+                when = function(power, "when")
+                known = total.get((related, when))
+                total[related, when] = InternalPower(
+                    pin,
+                    related,
+                    when,
+                    known.rise + rise if known else rise,
+                    known.fall + fall if known else fall,
+                )
+        return list(total.values())
 
 
 def _axis(variable: str) -> int:

@@ -19,7 +19,9 @@ def library_group(raw: bytes, name: str) -> Any:
     from liberty.parser import LibertyParser
 
     try:
-        (group,) = LibertyParser().read_liberty_chars(_Characters(raw.decode("utf-8", "replace")))
+        (group,) = LibertyParser().read_liberty_chars(
+            _Characters(raw.decode("utf-8-sig", "replace"))
+        )
     except Exception as error:  # lark's exceptions share no useful base with the transformer's
         line = getattr(error, "line", None)
         where = f", line {line}" if isinstance(line, int) and line > 0 else ""

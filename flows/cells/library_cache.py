@@ -14,7 +14,8 @@ import os
 import zlib
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
-from functools import cache
+from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -27,6 +28,7 @@ from flows.console import FlowError, write_text
 from flows.library import Library
 
 LARGEST = 1 << 30  # bytes of a library's text; those of full processes have a tenth of it
+PIECE = 1 << 20
 READERS = (
     *("boolean.py", "liberty.py", "liberty_tables.py", "liberty_text.py", "library_cache.py"),
     *("lut.py", "../library.py"),
@@ -64,7 +66,10 @@ def plain(path: Path) -> bytes:
         with path.open("rb") as raw:
             packed = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
-            text = (gzip.GzipFile(fileobj=raw) if packed else raw).read(LARGEST + 1)
+            source = gzip.GzipFile(fileobj=raw) if packed else raw
+            # piece by piece: to read so much at once takes the memory for it first
+            pieces = iter(partial(source.read, PIECE), b"")
+            text = b"".join(islice(pieces, LARGEST // PIECE + 1))
     except (gzip.BadGzipFile, EOFError, zlib.error):
         raise FlowError(f"{path} is a damaged gzip file; fetch it again.") from None
     if len(text) > LARGEST:

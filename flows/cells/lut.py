@@ -45,6 +45,13 @@ class Lut:
         axes = (np.asarray(index_1, float).reshape(-1), np.asarray(index_2, float).reshape(-1))
         return cls(*axes, np.asarray(values, float).reshape(len(axes[0]), len(axes[1])))
 
+    def __add__(self, other: Lut) -> Lut:
+        """The sum, exact everywhere: its points are those of both tables."""
+        slews = _points(self.index_1, other.index_1)
+        loads = _points(self.index_2, other.index_2)
+        grid = slews[:, None], loads[None, :]
+        return Lut(slews, loads, np.asarray(self(*grid) + other(*grid)))
+
     @cached_property
     def _lists(self) -> tuple[list[float], list[float], list[list[float]]]:
         return self.index_1.tolist(), self.index_2.tolist(), self.values.tolist()
@@ -70,6 +77,13 @@ class Lut:
         low = self.values[i, j] * (1 - u) + self.values[i1, j] * u
         high = self.values[i, j1] * (1 - u) + self.values[i1, j1] * u
         return low * (1 - v) + high * v
+
+
+def _points(one: Floats, other: Floats) -> Floats:
+    """Both axes' points; an axis of one point, on which its table does not depend, gives none."""
+    if len(one) == 1 or len(other) == 1:
+        return one if len(other) == 1 else other
+    return np.union1d(one, other)
 
 
 def _place(index: Floats, x: ArrayLike) -> tuple[NDArray[np.intp], Floats]:

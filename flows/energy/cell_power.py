@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from flows.cells.boolean import Function
 from flows.cells.lut import Lut
+from flows.console import FlowError
 from flows.library import Cell, InternalPower
 from flows.netlist import Netlist
 
@@ -57,7 +58,7 @@ class StateWords:
             packed[gate.output] = packed[gate.clock] & packed[STATE]
         for pin in self.cell.outputs:
             function = self.cell.pins[pin].function
-            if function is not None:
+            if function is not None and not gate:
                 packed[pin] = function.evaluate(packed, self.ones)
         return packed
 
@@ -71,7 +72,13 @@ class StateWords:
         return self._unpack(self.ones if condition is None else self._evaluate(condition))
 
     def _evaluate(self, condition: Function) -> int:
-        return int(condition.evaluate(self.values, self.ones))
+        try:
+            return int(condition.evaluate(self.values, self.ones))
+        except KeyError as error:
+            raise FlowError(
+                f"cell {self.cell.name}: the condition {condition.text!r} names {error}, which is "
+                "no pin of it."
+            ) from None
 
     def decides(self, pin: str, output: str) -> Floats:
         """1.0 for the words in which the output changes with the input pin (Boolean difference)."""
