@@ -10,6 +10,7 @@ import contextlib
 import difflib
 import errno
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -108,7 +109,12 @@ def guarded(body: Callable[[], int]) -> int:
     0
     """
     try:
-        return body()
+        status = body()
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         print(f"error: {os_sentence(error)}", file=sys.stderr)
         return 2

@@ -1,9 +1,13 @@
 """The array's bench: its plan of products, its streams, and that it catches a wrong array."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -241,6 +245,17 @@ def test_bad_input_is_one_sentence(line, sentence, tmp_path, capsys):
     assert re.search(sentence, error), error
     assert error.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    """As in `python -m hw.tb.array_harness --plan | true`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "hw.tb.array_harness", "--plan"]
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run(command, cwd=root, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_product_says_what_it_is():

@@ -81,7 +81,10 @@ def read_layers(folder: Path | str) -> list[Layer]:
 
 
 def read_layer(path: Path) -> Layer:
-    """One layer's operands; its name is the file's without the number before the first dash."""
+    """One layer's operands; its name is the file's without the number before the first dash.
+
+    Raises ValueError where the file is damaged, incomplete or inconsistent.
+    """
     try:
         data = read_npz(path)
     except ValueError as error:

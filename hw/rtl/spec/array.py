@@ -69,7 +69,7 @@ class ArraySpec:
         check_whole("columns", self.columns, 1, MAX_SIDE)
         check_whole("k_max", self.k_max, 1, MAX_K)
         check_whole("depth", self.depth, 1, MAX_DEPTH)
-        assert self.mac  # its own checks
+        _ = self.mac  # makes its own checks
 
     @cached_property
     def mac(self) -> MacSpec:
