@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from flows.console import FlowError
@@ -90,21 +90,29 @@ def measure_plan(
         for name in names
     ]
     ready = [point for point in chosen if point.spec.name in designs]
-    paths = {point: kept / f"{key(point, designs[point.spec.name], settings)}.json"
-             for point in ready}  # fmt: skip
-    there = {point for point in ready if paths[point].exists()}
-    left = [point for point in ready if point not in there]
+    there = {
+        point
+        for point in ready
+        if (kept / f"{key(point, designs[point.spec.name], settings)}.json").exists()
+    }
     point_s, how = POINT_S * settings.vectors / POINT_VECTORS, "docs/energy.md's rate of a point"
-    if left:
+    if left := [point for point in ready if point not in there]:
         point_s, how = _point_seconds(left, designs, settings), "one of the points was tried here"
+    steps += _point_steps(chosen, there, point_s)
+    writes = [f"{settings.synth}/ (netlists)", f"{kept}/ (a file a point)", str(out)]
+    return Plan(steps=steps, writes=writes, basis=how, workers=workers)
+
+
+def _point_steps(
+    chosen: Sequence[Point], there: Collection[Point], point_s: float
+) -> Iterator[Step]:
+    """A step for each scheme and stimulus."""
     for group in dict.fromkeys((point.scheme, point.stimulus) for point in chosen):
         members = [point for point in chosen if (point.scheme, point.stimulus) == group]
         missing = [point for point in members if point not in there]
         work = f"{len(missing)} of {len(members)} points" if missing else f"{len(members)} points"
         seconds = len(missing) * point_s
-        steps.append(Step(name=" ".join(group), work=work, seconds=seconds, kept=not missing))
-    writes = [f"{settings.synth}/ (netlists)", f"{kept}/ (a file a point)", str(out)]
-    return Plan(steps=steps, writes=writes, basis=how, workers=workers)
+        yield Step(name=" ".join(group), work=work, seconds=seconds, kept=not missing)
 
 
 SYNTHESIS_S = 1.0

@@ -15,6 +15,7 @@ the square of the supply, leakage power too.
 
 from __future__ import annotations
 
+import argparse
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -195,35 +196,27 @@ class PowerModel:
         )
 
 
-def power(
-    netlist: Netlist,
-    library: Library,
-    activity: Activity,
-    clock_ps: float,
-    vdd_v: float | None = None,
-) -> Power:
-    """Power in one call; keep a `PowerModel` where the same netlist is evaluated often."""
-    return PowerModel(netlist, library)(activity, clock_ps, vdd_v)
+def _arguments() -> argparse.Namespace:
+    parser = Parser("python -m flows.power", __doc__)
+    add = parser.add_argument
+    add("netlist", type=Path, metavar="NETLIST.json")
+    add("--saif", type=Path, required=True, help="activity of every net")
+    add("--liberty", type=Path, help="its library (default: the shipped one)")
+    add("--top", help="module, where the file holds several")
+    add("--clock-ps", type=float, required=True, metavar="N")
+    add("--vdd", type=float, metavar="V", help="supply (default: the library's)")
+    add("--port-ff", type=float, default=Conditions.port_ff)
+    add("--wire-scale", type=float, default=Conditions.wire_scale)
+    add("--stages", action="store_true", help="energy of logic and registers, by stage, too")
+    parser.add_json()
+    return parser.parse_args()
 
 
 def main() -> int:
     """Price a netlist's activity; print watts by part."""
     from flows.energy import stages  # which builds on this module
 
-    parser = Parser("python -m flows.power", __doc__)
-    parser.add_argument("netlist", type=Path, metavar="NETLIST.json")
-    parser.add_argument("--saif", type=Path, required=True, help="activity of every net")
-    parser.add_argument("--liberty", type=Path, help="its library (default: the shipped one)")
-    parser.add_argument("--top", help="module, where the file holds several")
-    parser.add_argument("--clock-ps", type=float, required=True, metavar="N")
-    parser.add_argument("--vdd", type=float, metavar="V", help="supply (default: the library's)")
-    parser.add_argument("--port-ff", type=float, default=Conditions.port_ff)
-    parser.add_argument("--wire-scale", type=float, default=Conditions.wire_scale)
-    parser.add_argument(
-        "--stages", action="store_true", help="energy of logic and registers, stage by stage, too"
-    )
-    parser.add_json()
-    arguments = parser.parse_args()
+    arguments = _arguments()
     if not arguments.clock_ps > 0 or (arguments.vdd is not None and not arguments.vdd > 0):
         raise FlowError("--clock-ps and --vdd must be more than 0.")
     library = Library.load(arguments.liberty)

@@ -7,9 +7,10 @@ and arrival by edge, and every state-dependent arc that can happen counts.
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from flows import console
@@ -247,28 +248,28 @@ class _Analysis:
         return steps[::-1]
 
 
+def _arguments() -> argparse.Namespace:
+    parser = Parser("python -m flows.timing", __doc__)
+    add = parser.add_argument
+    add("netlist", type=Path, metavar="NETLIST.json")
+    add("--liberty", type=Path, help="its library (default: the shipped one)")
+    add("--top", help="module, where the file holds several")
+    add("--case", action="append", default=[], metavar="PIN=0|1")
+    add("--clock-ps", type=float, metavar="N", help="refuse a longer path than N")
+    for condition in fields(Conditions):
+        name = f"--{condition.name.replace('_', '-')}"
+        add(name, type=float, default=condition.default)
+    parser.add_json()
+    return parser.parse_args()
+
+
 def main() -> int:
     """Find and print the longest path."""
-    parser = Parser("python -m flows.timing", __doc__)
-    parser.add_argument("netlist", type=Path, metavar="NETLIST.json")
-    parser.add_argument("--liberty", type=Path, help="its library (default: the shipped one)")
-    parser.add_argument("--top", help="module, where the file holds several")
-    parser.add_argument("--case", action="append", default=[], metavar="PIN=0|1")
-    parser.add_argument("--clock-ps", type=float, metavar="N", help="refuse a longer path than N")
-    parser.add_argument("--input-slew-ps", type=float, default=Conditions.input_slew_ps)
-    parser.add_argument("--clock-slew-ps", type=float, default=Conditions.clock_slew_ps)
-    parser.add_argument("--port-ff", type=float, default=Conditions.port_ff)
-    parser.add_argument("--wire-scale", type=float, default=Conditions.wire_scale)
-    parser.add_json()
-    arguments = parser.parse_args()
+    arguments = _arguments()
     library = Library.load(arguments.liberty)
     netlist = Netlist.load(arguments.netlist, library, arguments.top)
-    conditions = Conditions(
-        input_slew_ps=arguments.input_slew_ps,
-        clock_slew_ps=arguments.clock_slew_ps,
-        port_ff=arguments.port_ff,
-        wire_scale=arguments.wire_scale,
-    )
+    chosen = {field.name: getattr(arguments, field.name) for field in fields(Conditions)}
+    conditions = Conditions(**chosen)
     timing = analyse(netlist, library, case_analysis.parse(arguments.case), conditions)
     if arguments.clock_ps is not None and timing.critical_path_ps > arguments.clock_ps:
         raise FlowError(

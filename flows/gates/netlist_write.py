@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from flows.library import Library
-from flows.netlist import CONSTANTS, Instance, Netlist
+from flows.netlist import CONSTANTS, ONE, ZERO, Instance, Netlist
 
 _BIT = re.compile(r"(.+)\[(\d+)\]")
 _PLAIN = re.compile(r"[A-Za-z_]\w*")
@@ -23,36 +23,11 @@ def tidy(netlist: Netlist, library: Library) -> Netlist:
     drive (`acc[3]_reg`) or are U1, U2, .. Outputs that drive nothing are unconnected; cells that no
     output port depends on are left out, because Yosys keeps library cells whatever they do.
     """
-    live = _live(netlist, library)
-    order = [i for i, x in enumerate(netlist.instances) if library.cells[x.cell].kind != "comb"]
-    order += [i for level in netlist.levels(library) for i in level]
-    order = [i for i in order if i in live]
-    used = {net for nets in netlist.outputs.values() for net in nets}
-    used |= {
-        net for net, sinks in enumerate(netlist.sinks(library)) if any(i in live for i, _ in sinks)
-    }
-    number = {net: net for net in range(len(CONSTANTS))}
-    for nets in netlist.inputs.values():
-        for net in nets:
-            number.setdefault(net, len(number))
-    kept = []
-    for i in order:
-        outputs = library.cells[netlist.instances[i].cell].outputs
-        pins = netlist.instances[i].pins
-        driven = {pin: pins[pin] for pin in outputs if pins.get(pin) in used}
-        for net in driven.values():
-            number.setdefault(net, len(number))
-        kept.append((i, outputs, driven))
+    kept = _kept(netlist, library)
+    ports = [net for nets in netlist.inputs.values() for net in nets]
+    driven = [net for _, pins in kept for net in pins.values()]
+    number = {net: k for k, net in enumerate(dict.fromkeys([ZERO, ONE, *ports, *driven]))}
     names = _net_names(netlist, list(number))
-    instances, taken = [], set(names)
-    for k, (i, outputs, driven) in enumerate(kept, 1):
-        x = netlist.instances[i]
-        pins = {p: number[n] for p, n in x.pins.items() if p not in outputs or p in driven}
-        name = _cell_name(k, library.cells[x.cell].kind, [names[pins[p]] for p in driven])
-        while name in taken:
-            name += "_"
-        taken.add(name)
-        instances.append(Instance(name, x.cell, pins))
 
     def renumber(ports: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
         return {port: tuple(number[net] for net in nets) for port, nets in ports.items()}
@@ -62,8 +37,45 @@ def tidy(netlist: Netlist, library: Library) -> Netlist:
         tuple(names),
         renumber(netlist.inputs),
         renumber(netlist.outputs),
-        tuple(instances),
+        tuple(_renamed(netlist, library, kept, number, names)),
     )
+
+
+def _kept(netlist: Netlist, library: Library) -> list[tuple[int, dict[str, int]]]:
+    """The instances that stay, in their new order, with the output pins that drive something."""
+    live = _live(netlist, library)
+    order = [i for i, x in enumerate(netlist.instances) if library.cells[x.cell].kind != "comb"]
+    order += [i for level in netlist.levels(library) for i in level]
+    used = {net for nets in netlist.outputs.values() for net in nets}
+    used |= {
+        net for net, sinks in enumerate(netlist.sinks(library)) if any(i in live for i, _ in sinks)
+    }
+    kept = []
+    for i in (i for i in order if i in live):
+        x = netlist.instances[i]
+        outputs = library.cells[x.cell].outputs
+        kept.append((i, {pin: x.pins[pin] for pin in outputs if x.pins.get(pin) in used}))
+    return kept
+
+
+def _renamed(
+    netlist: Netlist,
+    library: Library,
+    kept: list[tuple[int, dict[str, int]]],
+    number: dict[int, int],
+    names: list[str],
+) -> Iterator[Instance]:
+    """The instances by their new names, on the new numbers of their nets."""
+    taken = set(names)
+    for k, (i, driven) in enumerate(kept, 1):
+        x = netlist.instances[i]
+        cell = library.cells[x.cell]
+        pins = {p: number[n] for p, n in x.pins.items() if p not in cell.outputs or p in driven}
+        name = _cell_name(k, cell.kind, [names[pins[p]] for p in driven])
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        yield Instance(name, x.cell, pins)
 
 
 def _live(netlist: Netlist, library: Library) -> set[int]:

@@ -16,6 +16,15 @@ from flows.netlist import CONSTANTS, Netlist
 
 Floats = NDArray[np.float64]
 LARGEST = 1e30
+HEAD = """(SAIFILE
+  (SAIFVERSION "2.0")
+  (DIRECTION "backward")
+  (DESIGN "{design}")
+  (DIVIDER / )
+  (TIMESCALE 1 ps)
+  (DURATION {duration})
+  (INSTANCE {instance}
+    (NET"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,18 +92,9 @@ def write_saif(
         for name, (a, b, c, d) in zip(netlist.nets, rows, strict=True)
         if name not in CONSTANTS
     ]
-    head = [
-        "(SAIFILE",
-        '  (SAIFVERSION "2.0")',
-        '  (DIRECTION "backward")',
-        f'  (DESIGN "{netlist.top}")',
-        "  (DIVIDER / )",
-        "  (TIMESCALE 1 ps)",
-        f"  (DURATION {round(duration)})",
-        f"  (INSTANCE {_escape(netlist.top)}",
-        "    (NET",
-    ]
-    write_text(path, "\n".join([*head, *lines, "    )", "  )", ")", ""]))
+    top = _escape(netlist.top)
+    head = HEAD.format(design=netlist.top, duration=round(duration), instance=top)
+    write_text(path, "\n".join([head, *lines, "    )", "  )", ")", ""]))
 
 
 def read_saif(path: Path | str, netlist: Netlist) -> Saif:
