@@ -138,8 +138,12 @@ def test_any_network_is_judged(tmp_path: Path) -> None:
     [
         (
             lambda out: quanos.train(Small(4), shapes(), out),
-            r"logits \(2, 3\) for 3 classes: \(2, 4",
+            r"logits \(2, 3\) for 2 images of 3 classes, not \(2, 4",
         ),
+        (lambda out: quanos.train(Small, shapes(), out), "not the class Small"),
+        (lambda out: quanos.train(Small(), images(3), out), "not tuple; make one with quanos.dat"),
+        (lambda out: quanos.attack(Small(), images(3)), "not tuple; make one with quanos.dataset"),
+        (lambda out: quanos.attack(Small(4), shapes()), r"not \(2, 4\); wrap it in a module"),
         (lambda out: quanos.train(nn.Linear(3, 3), shapes(), out), "cannot take images"),
         (lambda out: quanos.train(Small(), shapes(), out, epoch=3), "config key epoch is unknown"),
         (lambda out: quanos.train(Small(), "tensors", out), "handed over in Python"),
@@ -169,18 +173,37 @@ def test_images_come_as_tensors_arrays_or_pairs() -> None:
         (
             (torch.rand(3, 2, 7, 9) - 0.5, torch.zeros(3)),
             0,
-            r"floats in \[0, 1\]; normalise inside",
+            r"floats in \[0, 1\], not float32 from -.*; normalise inside",
         ),
+        ((torch.full((3, 2, 7, 9), 200.0), torch.zeros(3)), 0, "divide them by 255"),
+        ((torch.zeros(3, 8, 8, 3), torch.zeros(3)), 0, r"images\.permute\(0, 3, 1, 2\)"),
+        ((torch.zeros(3, 2, 7, 9), torch.eye(3)), 0, r"labels\.argmax\(1\)"),
+        ((torch.zeros(3, 2, 7, 9), torch.zeros(3, 1)), 0, r"labels\[:, 0\]"),
+        ((torch.zeros(3, 2, 7, 9), torch.full((3,), 0.5)), 0, "some are no whole numbers"),
+        (torch.utils.data.DataLoader([]), 0, r"loader\.dataset"),
         ((torch.full((3, 2, 7, 9), float("nan")), torch.zeros(3)), 0, "train: images must be"),
         ((torch.zeros(3, 2, 7, 9, dtype=torch.int32), torch.zeros(3)), 0, "must be uint8"),
-        ((torch.rand(3, 7, 9), torch.zeros(3)), 0, r"\(N, C, H, W\) with labels"),
+        ((torch.rand(3, 7, 9), torch.zeros(3)), 0, r"with labels.*images\[:, None\]"),
         ((torch.rand(3, 2, 7, 9), torch.zeros(2)), 0, r"not \(3, 2, 7, 9\) with \(2,\)"),
         ((torch.rand(3, 2, 7, 8), torch.zeros(3)), 0, "make them alike"),
-        ((torch.rand(3, 2, 7, 9), torch.tensor([0, -1, 2])), 0, "labels must be from 0 to 2"),
-        (images(3), 2, "labels must be from 0 to 1"),
+        (
+            (torch.rand(3, 2, 7, 9), torch.tensor([0, -1, 2])),
+            0,
+            "from 0 to classes - 1, not from -1 to 2",
+        ),
+        (images(3), 2, "labels must be from 0 to 1, not from 0 to 2"),
         ([], 0, "train must be images"),
     ],
 )
 def test_images_that_are_none_are_refused(train, classes: int, words: str) -> None:
     with pytest.raises(DataError, match=words):
         quanos.dataset(train, images(3), classes=classes)
+
+
+def test_labels_that_count_from_one_are_refused_unless_meant() -> None:
+    x, y = images(6)
+    with pytest.raises(DataError, match=r"from 1 to 3; subtract 1, or say classes=4"):
+        quanos.dataset((x, y + 1), (x, y + 1))
+    data = quanos.dataset((x, y + 1), (x, y + 1), classes=4)
+    assert data.classes == 4
+    assert "train=Split(6 images of 2 x 7 x 9)" in repr(data)

@@ -21,10 +21,12 @@ def test_every_preset_is_a_valid_configuration_and_survives_its_file(name, tmp_p
         ({"learning_rate": 1}, "config key learning_rate is unknown; keys are dataset, data_dir"),
         ({"dataset": "imagenet"}, "one of digits, fashion-mnist, cifar10, cifar100"),
         ({"policy": "guess"}, "policy 'guess' is unknown; it is one of ans, lipschitz"),
-        ({"epochs": "ten"}, "epochs must be of type int"),
-        ({"epochs": True}, "epochs must be of type int"),
-        ({"lr": "fast"}, "lr must be of type float"),
-        ({"baselines": [16]}, "baselines must be of type"),
+        ({"epochs": "ten"}, "epochs must be a whole number, not 'ten'"),
+        ({"epochs": True}, "epochs must be a whole number"),
+        ({"lr": "fast"}, "lr must be a number"),
+        ({"baselines": [1.5]}, "baselines must be a list, each item text"),
+        ({"baselines": "16"}, "baselines must be a list"),
+        ({"epoch": 3}, r"epoch is unknown \(did you mean epochs\?\)"),
         ({"baselines": ["17"]}, "`mean` or bits from 1 to 16"),
         ({"epochs": 3, "sense_epoch": 4}, r"sense_epoch must be from 1 to epochs \(3\)"),
         ({"k0": 0}, "k0 must be a whole number of bits from 1 to 32"),
@@ -55,6 +57,7 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path) -> None:
 
 
 def test_whole_numbers_may_stand_for_floats() -> None:
+    assert override({"baselines": [16, "mean"]}, "here").baselines == ("16", "mean")
     assert override({"lr": 1, "pgd_epsilons": [0, 0.5]}, "here") == replace(
         Config(), lr=1.0, pgd_epsilons=(0.0, 0.5)
     )

@@ -105,7 +105,10 @@ def link_outside(folder):
     ("damage", "says"),
     [
         (remove, "holds no image"),
-        (leave_nothing, "1 folders; it takes one for each class"),
+        (leave_nothing, "1 folder; it takes one for each class"),
+        (lambda f: (f / "test").rename(f / "val"), "has train and no test"),
+        (lambda f: (f / "train" / "dog" / "more").mkdir(), "no file of this folder"),
+        (lambda f: (f / "train" / "dog" / "a.GIF").touch(), "of a kind that is not read"),
         (lambda f: (f / "test" / "dog").rename(f / "test" / "cow"), "class 'cow' is in one of"),
         (lambda f: picture(f / "train" / "cat" / "x.png", 8, 9), "9x8 pixels where others have"),
         (lambda f: picture(f / "test" / "cat" / "x.png", mode="RGB"), "1 x 8 x 8 and test images"),
@@ -123,6 +126,12 @@ def test_what_is_no_data_set_is_refused(folder, damage, says):
     damage(folder)
     with pytest.raises(DataError, match=says):
         image_folder(folder)
+
+
+@pytest.mark.parametrize("size", ["8", (8, 8), -1, 10_000])
+def test_a_size_that_is_none_is_refused(folder, size):
+    with pytest.raises(DataError, match="size is the side of a square"):
+        image_folder(folder, size=size)
 
 
 def test_a_truncated_image_is_refused_by_name(folder):

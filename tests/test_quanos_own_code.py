@@ -23,10 +23,13 @@ import torch
 from torch import nn
 from quanos.models import register
 
+MEAN = torch.tensor(0.5)  # a tensor of the module's own, which every network takes along
+
 class Odd(nn.Module):
     """The classifier comes first in registration; a shortcut by its own convolution."""
     def __init__(self, channels, classes):
         super().__init__()
+        self.register_buffer("mean", MEAN.clone())
         self.verdict = nn.Linear(4, classes)
         self.stem = nn.Conv2d(channels, 4, 3, padding=1)
         self.wide = nn.Conv2d(4, 4, 3, padding=1, groups=4)
@@ -34,6 +37,7 @@ class Odd(nn.Module):
         self.side = nn.Conv2d(channels, 4, 1)
 
     def forward(self, x):
+        x = x - self.mean
         y = torch.relu(self.wide(torch.relu(self.stem(x))) + self.side(x))
         return self.verdict(torch.relu(self.tip(y.mean((2, 3)))))
 
@@ -104,7 +108,9 @@ def test_a_checkpoint_brings_no_code(own):
     (own / "run").mkdir()
     train(config, load_dataset("digits").limit(64), own / "run", label="odd")
     models._ZOO.pop("odd")
-    with pytest.raises(ValueError, match="'odd' is unknown"):
+    with pytest.raises(
+        ValueError, match=r"'odd' is unknown.*say quanos --import MODULE COMMAND\.$"
+    ):
         load_network(own / "run")
 
 
@@ -114,6 +120,8 @@ def test_a_checkpoint_brings_no_code(own):
         (["--import"], "needs the name of a module"),
         (["--import", "no_such_module", "energy"], "there is no module no_such_module"),
         (["--import", "os;x", "energy"], "is no name of a module"),
+        (["--import", "own_net.py", "energy"], "not its file: --import own_net."),
+        (["energy", "--import", "own_net"], "--import stands before the command"),
         (["--import", "../own_net", "energy"], "is no name of a module"),
     ],
 )

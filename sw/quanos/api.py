@@ -101,7 +101,7 @@ def train(
     Raises ValueError, with what is allowed, for a model that cannot be quantized or does not fit
     the data, unknown keys, and a folder that is in use or holds another run.
     """
-    given = load_dataset(data, _folder_of(keys)) if isinstance(data, str) else data
+    given = load_dataset(data, _folder_of(keys)) if isinstance(data, str) else _checked(data)
     config = override({**keys, "dataset": given.name, "model": _named(model, given)}, "train")
     run_experiment(
         config,
@@ -113,6 +113,23 @@ def train(
         data=given,
     )
     return Trained(load_network(Path(out))[0], read_run(Path(out)))
+
+
+def _checked(data: object) -> Dataset:
+    """`data` itself; ValueError for what is no data set of ours."""
+    if not isinstance(data, Dataset):
+        raise ValueError(
+            f"data must be a data set, not {type(data).__name__}; make one with quanos.dataset, "
+            "quanos.image_folder or quanos.load_dataset."
+        )
+    return data
+
+
+def _instance(model: object) -> None:
+    """ValueError for what is no module, such as its class."""
+    if not isinstance(model, nn.Module):
+        what = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+        raise ValueError(f"the model must be an nn.Module, not {what}; make one of it first.")
 
 
 def _folder_of(keys: Mapping[str, Any]) -> Path | None:
@@ -136,6 +153,7 @@ def _named(model: nn.Module | str, data: Dataset) -> str:
 
 def _check(model: nn.Module, data: Dataset) -> None:
     """ValueError for a module that does not give a logit for each class."""
+    _instance(model)
     place = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     images = data.train.images(slice(0, 2)).to(place)
     try:
@@ -148,7 +166,8 @@ def _check(model: nn.Module, data: Dataset) -> None:
     if not isinstance(logits, torch.Tensor) or logits.shape != wanted:
         shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise ValueError(
-            f"the model must give logits {wanted} for {data.classes} classes: {shape}."
+            f"the model must give logits {wanted} for {len(images)} images of {data.classes} "
+            f"classes, not {shape}; wrap it in a module whose forward gives the logits alone."
         )
 
 
@@ -170,6 +189,7 @@ def attack(
     and after a kill the same call goes on. Raises ValueError for unknown keys.
     """
     config: Config = override(keys, "attack")
+    _check(model, _checked(data))
     place = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     split = data.test.first(config.attack_images).to(place)
     about = fingerprint([model, twin, other_seed], config, split.codes) if part else ""

@@ -174,6 +174,9 @@ def parse(kind: Callable[..., Command], prog: str, words: Sequence[str]) -> Comm
             raise
         from quanos.commands.completion import options
 
+        if "--import" in words:
+            message = "--import stands before the command: quanos --import MODULE COMMAND."
+            raise ValueError(message) from None
         known = [name for name, _ in options(kind)]
         raise ValueError(f"{complaint(heard.getvalue(), known)}; see {prog} --help.") from None
     return command

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import tyro
 
 from flows.table import SCHEMES, EnergyTable
 from quanos.cli import print_json
 from quanos.energy import LayerShape, layer_shapes, linear_law
-from quanos.models import build_model
+from quanos.models import skeleton
 from quanos.reporting.svg import Axis, Series, document
 from quanos.run import write_text
 from quanos.sensing.figures import STYLE
@@ -99,8 +98,7 @@ class Codesign:
 def collect(export: Node, tiling: Node, table: EnergyTable, arrays: Node) -> list[Layer]:
     """The layers in forward order; ValueError where the files are not of one network."""
     shape = [size.whole() for size in export["input_shape"]]
-    with torch.device("meta"):  # shapes are enough
-        model = build_model(export["model"].text(), shape, export["classes"].whole())
+    model = skeleton(export["model"].text(), shape, export["classes"].whole())
     shapes = {one.name: one for one in layer_shapes(model, shape)}
     exported = {row["name"].text(): row for row in export["layers"]}
     if list(exported) != list(shapes):

@@ -12,6 +12,7 @@ import tomli_w
 
 from flows.table import SCHEMES
 from hw import toml
+from hw.command import meant
 from quanos.allocation.budgets import MAX_BITS
 from quanos.datasets.formats import DATASETS
 from quanos.policies import POLICIES
@@ -45,6 +46,10 @@ NOT_NEGATIVE = (
     *("validation_images", "stop_points", "stop_saving", "adversarial_epoch"),
     *("adversarial_epsilon", "ans_epsilon"),
 )
+
+
+KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+"""What a key takes, by its type."""
 
 
 class ConfigError(ValueError):
@@ -258,7 +263,8 @@ def override(base: Mapping[str, Any], source: str) -> Config:
     """
     if unknown := sorted(set(base) - set(TYPES)):
         raise ConfigError(
-            f"{source}: config key {', '.join(unknown)} is unknown; keys are {', '.join(TYPES)}."
+            f"{source}: config key {', '.join(unknown)} is unknown{meant(unknown[0], TYPES)}; keys "
+            f"are {', '.join(TYPES)}."
         )
     values = {name: _as(name, value, source) for name, value in base.items()}
     try:
@@ -272,13 +278,24 @@ def _as(name: str, value: Any, source: str) -> Any:
     kind = TYPES[name]
     if isinstance(value, list | tuple) and getattr(kind, "__origin__", None) is tuple:
         part = kind.__args__[0]
-        items = tuple(_number(item) if part is float else item for item in value)
+        items = tuple(_number(item) if part is float else _word(item, part) for item in value)
         if all(type(item) is part for item in items):
             return items
     elif type(value := _number(value) if kind is float else value) is kind:
         return value
-    name_of_kind = getattr(kind, "__name__", str(kind)) if kind in (str, int, float, bool) else kind
-    raise ConfigError(f"{source}: {name} must be of type {name_of_kind}, not {value!r}.")
+    raise ConfigError(f"{source}: {name} must be {_words(kind)}, not {value!r}.")
+
+
+def _word(value: Any, kind: Any) -> Any:
+    """Bits of a baseline as text, which a person writes as a number."""
+    return str(value) if kind is str and type(value) is int else value
+
+
+def _words(kind: Any) -> str:
+    """What a key of type `kind` takes, as a sentence has it."""
+    if kind in KINDS:
+        return KINDS[kind]
+    return f"a list, each item {KINDS[kind.__args__[0]]}"
 
 
 def _number(value: Any) -> Any:

@@ -33,6 +33,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        return f"Split({len(self)} images of {' x '.join(map(str, self.codes.shape[1:]))})"
+
     @property
     def device(self) -> torch.device:
         """Where the images are."""

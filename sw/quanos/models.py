@@ -7,6 +7,7 @@ takes. `register` makes a network of your own known beside them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -20,6 +21,7 @@ Shape = tuple[int, int, int]
 
 # Widths of the 3x3 convolutions; 0 is a max pooling by 2 (Simonyan and Zisserman 2015, Table 1).
 LARGEST_SIZE = 1 << 16  # of a side, of channels and of classes
+LARGEST_IMAGE = 1 << 26  # values; a network of one's own is run on one
 _VGG = {
     "vgg11": (64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0),
     "vgg13": (64, 64, 0, 128, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0),
@@ -226,6 +228,10 @@ def register(name: str, smallest: int = 1) -> Callable[[Builder], Builder]:
     return keep
 
 
+class UnknownModelError(ValueError):
+    """A network that no imported module registers."""
+
+
 def build_model(
     name: str,
     input_shape: Sequence[int],
@@ -238,14 +244,15 @@ def build_model(
 
     `input_shape` is an image's (C, H, W). `mean` and `std` per channel, in units of [0, 1],
     normalise inside a model of the zoo (0.5 and 0.25 where not given). Weights come from torch's
-    global generator: seed it for the same weights. Raises ValueError for an unknown name or a shape
-    that the network cannot take.
+    global generator: seed it for the same weights. Raises UnknownModelError, and ValueError for a
+    shape that the network cannot take.
     """
-    import_asked()
+    with torch.device("cpu"):  # tensors that a module makes as it is imported stay whole
+        import_asked()
     if name not in _ZOO:
-        raise ValueError(
+        raise UnknownModelError(
             f"model {name!r} is unknown; there are {', '.join(_ZOO)}; for one of your own say "
-            "quanos --import MODULE."
+            "quanos --import MODULE COMMAND."
         )
     smallest, build = _ZOO[name]
     sizes = (*input_shape, classes)
@@ -268,8 +275,19 @@ def build_model(
     return model
 
 
+def skeleton(name: str, input_shape: Sequence[int], classes: int) -> Network:
+    """`build_model` where shapes are enough: a network of the zoo takes no memory for its weights.
+
+    A registered one is built in full: its code may hold tensors of its own, or read weights.
+    """
+    with torch.device("meta" if name in MODELS else "cpu"):
+        return build_model(name, input_shape, classes)
+
+
 def _own(model: nn.Module, name: str, shape: Shape, normalisation: object) -> Network:
     """A registered network with its `feeds`, which one forward pass tells."""
+    if math.prod(shape) > LARGEST_IMAGE:
+        raise ValueError(f"an image of {shape} has more than {LARGEST_IMAGE:,} values.")
     if normalisation is not None:
         raise ValueError(f"{name} normalises by itself; leave mean and std out.")
     if not hasattr(model, "feeds"):
@@ -286,8 +304,7 @@ def _own(model: nn.Module, name: str, shape: Shape, normalisation: object) -> Ne
 
 def vgg_widths(name: str) -> list[int]:
     """Widths of a VGG's convolutions for images of 32 x 32, 0 for a pooling, in order."""
-    with torch.device("meta"):
-        features = cast(ConvNet, build_model(name, (3, 32, 32), 10)).features
+    features = cast(ConvNet, skeleton(name, (3, 32, 32), 10)).features
     kinds = (nn.Conv2d, nn.MaxPool2d)
     layers = [layer for layer in features if isinstance(layer, kinds)]
     return [layer.out_channels if isinstance(layer, nn.Conv2d) else 0 for layer in layers]

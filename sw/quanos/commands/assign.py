@@ -66,18 +66,15 @@ class Assign:
 
     def run(self) -> None:
         """Assign, price, and print or write the result."""
-        import torch
-
         from quanos.energy import layer_shapes, price, resolve_bits
-        from quanos.models import build_model
+        from quanos.models import skeleton
         from quanos.policies import assign
         from quanos.run import write_json
         from quanos.sensing.measurement import load
 
         measurement, file = load(self.measurement)
         shape = [size.whole() for size in file["input_shape"]]
-        with torch.device("meta"):  # shapes are enough
-            model = build_model(file["model"].text(), shape, file["classes"].whole())
+        model = skeleton(file["model"].text(), shape, file["classes"].whole())
         mac = self._mac()
         shapes = layer_shapes(model, shape)
         budget = self._budget(shapes, mac, model)

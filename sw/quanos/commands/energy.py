@@ -67,15 +67,11 @@ class Energy:
             print_table(result, f"{self.model}, scheme {self.scheme}, reading {self.reading}")
 
     def _price(self, bits: Any, table: EnergyTable | None) -> ModelEnergy:
-        import torch
-
         from quanos.energy import model_energy
-        from quanos.models import build_model
+        from quanos.models import skeleton
 
-        with torch.device("meta"):  # shapes are enough: no weights are drawn, nothing is computed
-            model = build_model(self.model, self.input, 10)
         return model_energy(
-            model,
+            skeleton(self.model, self.input, 10),
             self.input,
             bits,
             scheme=self.scheme,

@@ -27,6 +27,8 @@ def import_asked() -> None:
     Raises ValueError where there is no such module; what is wrong inside one keeps its traceback.
     """
     for name in filter(None, os.environ.get(VARIABLE, "").split(",")):
+        if name.endswith(".py"):
+            raise ValueError(f"--import takes a module, not its file: --import {name[:-3]}.")
         if not all(part.isidentifier() for part in name.split(".")):
             raise ValueError(f"--import {name!r} is no name of a module, such as my_net.")
         if (here := str(Path.cwd())) not in sys.path:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm")
+UNREAD = (".gif", ".tif", ".tiff", ".jfif", ".heic", ".avif", ".jp2")  # no image is left out unsaid
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM")
 GREY, COLOUR = ("1", "L", "LA"), ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # Pillow's modes
 MAX_FILE_BYTES = 64_000_000
@@ -41,6 +42,8 @@ def read_folder(path: Path, *, size: int = 0) -> tuple[Labelled, Labelled | None
     Without a test split the second is None. With `size` images are cut to a square and scaled to
     that side. Raises DataError for a layout, file or size that cannot be.
     """
+    if type(size) is not int or not 0 <= size <= MAX_SIDE:
+        raise DataError(f"size is the side of a square, from 1 to {MAX_SIDE} pixels, not {size!r}.")
     if not path.is_dir():
         raise DataError(f"{path} is no folder; name the one with the images by --data-dir.")
     if (path / "train.npz").exists():
@@ -49,10 +52,18 @@ def read_folder(path: Path, *, size: int = 0) -> tuple[Labelled, Labelled | None
     if not (path / "train").is_dir():
         classes = _classes(path)
         return _images(path, classes, size), None, len(classes)
+    if not (path / "test").is_dir():
+        raise DataError(
+            f"{path} has train and no test; add a folder test (name val so), or leave the classes "
+            "of train alone there, and a quarter of each is kept for testing."
+        )
     classes = _classes(path / "train")
     if (found := _classes(path / "test")) != classes:
         differ = sorted(set(found) ^ set(classes))[0]
-        raise DataError(f"{path}: class {differ!r} is in one of train and test alone.")
+        raise DataError(
+            f"{path}: class {differ!r} is in one of train and test alone; add it to the other, or "
+            "remove it."
+        )
     train, test = (_images(path / part, classes, size) for part in ("train", "test"))
     return train, test, len(classes)
 
@@ -62,7 +73,8 @@ def _classes(path: Path) -> list[str]:
     names = sorted(p.name for p in path.iterdir() if p.is_dir() and p.name[0] != ".")
     if not 2 <= len(names) <= 256:
         raise DataError(
-            f"{path} holds {len(names)} folders; it takes one for each class, 2 to 256 of them."
+            f"{path} holds {len(names)} folder{'' if len(names) == 1 else 's'}; it takes one for "
+            "each class, 2 to 256 of them."
         )
     return names
 
@@ -76,7 +88,8 @@ def _images(path: Path, classes: Sequence[str], size: int) -> Labelled:
         if shape != wanted and not size:
             raise DataError(
                 f"{file} has {shape[0]}x{shape[1]} pixels where others have "
-                f"{wanted[0]}x{wanted[1]}; give all of them one size, or say size."
+                f"{wanted[0]}x{wanted[1]}; give all of them one size, or cut them in Python: "
+                f"quanos.image_folder({str(path)!r}, size={min(*shape, *wanted)})."
             )
     channels = 3 if colour else 1
     _check_total(len(files) * channels * wanted[0] * wanted[1], path)
@@ -88,12 +101,18 @@ def _images(path: Path, classes: Sequence[str], size: int) -> Labelled:
 
 def _files(folder: Path, top: Path) -> list[Path]:
     """The image files of one class."""
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in ENDINGS and p.name[0] != ".")
+    seen = sorted(p for p in folder.iterdir() if p.name[0] != ".")
+    files = [p for p in seen if p.suffix.lower() in (*ENDINGS, *UNREAD) or p.is_dir()]
     if not files:
-        raise DataError(f"{folder} holds no image; endings are {', '.join(ENDINGS)}.")
+        raise DataError(
+            f"{folder} holds no image; endings are {', '.join(ENDINGS)}. If it is no class, remove "
+            "the folder."
+        )
     for file in files:
         if not file.is_file() or not file.resolve().is_relative_to(top.resolve()):
             raise DataError(f"{file} is no file of this folder; put the image itself there.")
+        if file.suffix.lower() in UNREAD:
+            raise DataError(f"{file} is of a kind that is not read; save it as PNG, or remove it.")
         if file.stat().st_size > MAX_FILE_BYTES:
             raise DataError(f"{file} is larger than {MAX_FILE_BYTES / 1e6:g} MB; make it smaller.")
     return files

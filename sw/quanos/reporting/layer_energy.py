@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 
-import torch
-
 from flows.table import EnergyTable
 from quanos.energy import LayerEnergy, layer_shapes, mac_energy, price
-from quanos.models import build_model
+from quanos.models import skeleton
 from quanos.results import Column, Run
 
 
@@ -22,8 +20,7 @@ def layer_energy(
     """
     scheme, reading, supply = key
     try:
-        with torch.device("meta"):  # shapes are enough
-            model = build_model(run.model, run.input_shape, run.classes)
+        model = skeleton(run.model, run.input_shape, run.classes)
         mac = mac_energy(scheme, reading, table, supply=supply)
         cost = price(layer_shapes(model, run.input_shape), column.bits, mac)
     except (ValueError, RuntimeError, KeyError):

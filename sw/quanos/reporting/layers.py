@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import torch
-
 from flows.table import SCHEMES, EnergyTable
 from quanos.energy import LayerShape, layer_shapes
-from quanos.models import build_model
+from quanos.models import skeleton
 from quanos.reporting.markup import Markup, element, join, table
 from quanos.results import Run
 
@@ -32,8 +30,7 @@ def own_operands(runs: Sequence[Run], given: Path | None) -> Markup | None:
 
 
 def _section(run: Run, measured: EnergyTable) -> Markup:
-    with torch.device("meta"):  # shapes are enough
-        shapes = layer_shapes(build_model(run.model, run.input_shape, run.classes), run.input_shape)
+    shapes = layer_shapes(skeleton(run.model, run.input_shape, run.classes), run.input_shape)
     rows = [[s.name, str(run.main.bits[s.name]), *_cells(s, run, measured)] for s in shapes]
     head = ("layer", "bits", *(f"{scheme}, fJ (of uniform)" for scheme in SCHEMES))
     return join(

@@ -21,7 +21,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from quanos.layers import quantize, set_bits
-from quanos.models import build_model
+from quanos.models import MODELS, UnknownModelError, build_model
 from quanos.storage.shards import ShardError, read_bytes, write_bytes
 
 SCHEMA = "quanos.checkpoint/1"
@@ -89,15 +89,20 @@ def load_network(place: Path) -> tuple[nn.Module, dict[str, Any]]:
     tensors, meta = load(path)
     try:
         weights = part(tensors, "model")
-        with torch.device("meta"):  # whatever the metadata asks for takes no memory yet
-            _check_weights(_network(meta).state_dict(), weights)
+        if meta["config"]["model"] in MODELS:  # whatever the metadata asks for takes no memory yet
+            with torch.device("meta"):
+                _check_weights(_network(meta).state_dict(), weights)
         model = _network(meta)
+        _check_weights(model.state_dict(), weights)
         model.load_state_dict(weights)
         set_bits(model, meta["bits"])
+    except UnknownModelError as error:
+        raise CheckpointError(f"checkpoint {path}: {error}") from None
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise CheckpointError(
-            f"checkpoint {path} does not fit its network ({reason.rstrip('.')}); train it anew."
+            f"checkpoint {path} does not fit its network ({reason.rstrip('.')}); give the "
+            "network the code that it was trained with, or train it anew."
         ) from None
     return model.eval(), meta
 

@@ -69,7 +69,7 @@ def device(config: Config) -> torch.device:
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError):
-        raise ValueError(f"device {name!r} is not there; use cpu, cuda or auto.") from None
+        raise ValueError(f"device {name!r} is not there; use cpu or auto.") from None
     if name == "cuda":  # under torchrun each process of a host has a card of its own
         torch.backends.cudnn.deterministic = True
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
