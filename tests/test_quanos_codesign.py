@@ -16,7 +16,6 @@ from quanos.integer.graph import trace
 from quanos.integer.program import lower
 from quanos.layers import quantize
 from quanos.models import build_model
-from quanos.storage.jsonfile import read_json
 
 SHAPE, BITS = (1, 8, 8), 4
 
@@ -80,10 +79,7 @@ def measured(path: Path, names: list[str]) -> None:
 def test_every_layer_stands_on_the_page(files: Codesign) -> None:
     files.run()
     text = files.out.read_text(encoding="utf-8")
-    layers = collect(
-        read_json(files.export), read_json(files.tiling), EnergyTable.load(files.table),
-        read_json(files.arrays),
-    )  # fmt: skip
+    layers = collect(files.sources(), EnergyTable.load(files.table))
     for layer in layers:
         assert text.count(f"| {layer.name} |") == 5
         law, uniform, own = layer.compute_uj("dvafs")

@@ -8,7 +8,6 @@ refused.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -17,43 +16,11 @@ import tyro
 
 from flows.table import SCHEMES, EnergyTable
 from quanos.cli import print_json
-from quanos.energy import LayerShape, layer_shapes, linear_law
+from quanos.energy import LayerShape, layer_shapes
 from quanos.models import skeleton
-from quanos.reporting.svg import Axis, Series, document
+from quanos.reporting.codesign_page import Layer, Sources, draw, page
 from quanos.run import write_text
-from quanos.sensing.figures import STYLE
 from quanos.storage.jsonfile import Node, read_json
-
-ACCESS_PJ_PER_BIT = 2.5  # E_A of Table I
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layer:
-    """One layer as all tools saw it; energies in uJ of one image."""
-
-    shape: LayerShape
-    bits: int
-    exported: Node
-    placed: dict[str, Node]
-    own_fj: dict[str, float]
-    uniform_fj: dict[str, float]
-    on_arrays: dict[str, Node]
-
-    @property
-    def name(self) -> str:
-        """The layer's name in the network."""
-        return self.shape.name
-
-    def compute_uj(self, scheme: str) -> tuple[float, float, float]:
-        """By the paper's linear law, by the table's uniform codes, by the layer's own."""
-        picojoules = linear_law(self.bits), self.uniform_fj[scheme] / 1e3, self.own_fj[scheme] / 1e3
-        first, second, third = (self.shape.macs * pj / 1e6 for pj in picojoules)
-        return first, second, third
-
-    def access_uj(self, scheme: str) -> tuple[float, float]:
-        """By the paper's N_A, and by what crosses the array's ports in its tiling."""
-        unit = ACCESS_PJ_PER_BIT * self.bits / 1e6
-        return self.shape.accesses * unit, self.placed[scheme]["accesses"].whole() * unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,35 +48,48 @@ class Codesign:
         """Read, check, write. Raises ValueError for an unknown scheme or files that do not fit."""
         if self.scheme not in SCHEMES:
             raise ValueError(f"scheme {self.scheme!r} is unknown; there are {', '.join(SCHEMES)}.")
-        export, tiling, array = (read_json(p) for p in (self.export, self.tiling, self.array))
-        arrays = read_json(self.arrays)
-        layers = collect(export, tiling, EnergyTable.load(self.table), arrays)
+        sources = self.sources()
+        layers = collect(sources, EnergyTable.load(self.table))
         self.out.parent.mkdir(parents=True, exist_ok=True)
         figure = self.out.with_suffix(".svg")
         write_text(figure, draw(layers, self.scheme) + "\n")
-        text = "\n\n".join(page(export, tiling, array, arrays, layers, self.scheme, figure.name))
+        text = "\n\n".join(page(sources, layers, self.scheme, figure.name))
         write_text(self.out, text + "\n")
         if self.json:
             print_json({"page": os.fspath(self.out), "figure": os.fspath(figure)})
         else:
             print(f"wrote {os.fspath(self.out)}")
 
+    def sources(self) -> Sources:
+        """What the files hold. Raises FileContentError for one that is missing or no JSON."""
+        return Sources(
+            export=read_json(self.export),
+            tiling=read_json(self.tiling),
+            array=read_json(self.array),
+            arrays=read_json(self.arrays),
+        )
 
-def collect(export: Node, tiling: Node, table: EnergyTable, arrays: Node) -> list[Layer]:
+
+def collect(sources: Sources, table: EnergyTable) -> list[Layer]:
     """The layers in forward order; ValueError where the files are not of one network."""
+    export = sources.export
     shape = [size.whole() for size in export["input_shape"]]
     model = skeleton(export["model"].text(), shape, export["classes"].whole())
     shapes = {one.name: one for one in layer_shapes(model, shape)}
     exported = {row["name"].text(): row for row in export["layers"]}
     if list(exported) != list(shapes):
         raise ValueError(f"{export.where} is not of the network {export['model'].text()}.")
-    placed: dict[str, dict[str, Node]] = {}
-    for row in tiling["layers"]:
-        placed.setdefault(row["name"].text(), {})[row["scheme"].text()] = row
-    on_arrays: dict[str, dict[str, Node]] = {}
-    for row in arrays["rows"]:
-        on_arrays.setdefault(row["layer"].text(), {})[row["scheme"].text()] = row
+    placed = _by_layer(sources.tiling["layers"], "name")
+    on_arrays = _by_layer(sources.arrays["rows"], "layer")
     return [_layer(shapes[name], exported[name], placed, table, on_arrays) for name in exported]
+
+
+def _by_layer(rows: Node, key: str) -> dict[str, dict[str, Node]]:
+    """Rows by layer, which `key` names, and scheme."""
+    found: dict[str, dict[str, Node]] = {}
+    for row in rows:
+        found.setdefault(row[key].text(), {})[row["scheme"].text()] = row
+    return found
 
 
 def _layer(
@@ -140,168 +120,6 @@ def _layer(
         shape=shape, bits=bits, exported=exported, placed=rows,
         own_fj=energies[0], uniform_fj=energies[1], on_arrays=measured,
     )  # fmt: skip
-
-
-def draw(layers: Sequence[Layer], scheme: str) -> str:
-    """Energy of the MACs, layer by layer, by the three models."""
-    names = ("Eq. 4's linear law", f"{scheme}, uniform codes", f"{scheme}, the layer's own codes")
-    energies = [layer.compute_uj(scheme) for layer in layers]
-    series = [
-        Series(
-            name=name,
-            style=style,
-            points=[
-                (place, row[style], f"{layer.name}: {row[style]:.4g} uJ")
-                for place, (layer, row) in enumerate(zip(layers, energies, strict=True), 1)
-            ],
-        )
-        for style, name in enumerate(names)
-    ]
-    high = max(max(row) for row in energies)
-    return str(
-        document(
-            "Energy of a layer's MACs, one image",
-            Axis(label="layer", low=1, high=len(layers), step=1),
-            Axis(label="uJ", low=0, high=high),
-            series,
-            STYLE,
-        )
-    )
-
-
-def page(
-    export: Node,
-    tiling: Node,
-    array: Node,
-    arrays: Node,
-    layers: Sequence[Layer],
-    scheme: str,
-    figure: str,
-) -> Iterator[str]:
-    """The parts of the page."""
-    yield INTRODUCTION
-    yield "## The integers are the trainer's\n\n" + COMMANDS["export"]
-    yield _table(
-        ("layer", "bits", "weights", "bits of a sum", "activation codes that differ"),
-        [_exported(layer, export) for layer in layers],
-    )
-    found = export["agreement"]
-    yield (
-        f"{found['images'].whole()} images, same class for {found['same_class'].whole()}, logits "
-        f"within {found['largest_logit_error'].number():.1e}. Codes differ where a value lies "
-        "next to a border between two codes and the trainer's float32 rounds the other way, and "
-        "behind such a code in later layers."
-    )
-    yield "## The array computes them\n\n" + COMMANDS["array"]
-    rows, columns = tiling["rows"].whole(), tiling["columns"].whole()
-    yield (
-        f"`{array['array'].text()}` in Verilator: {array['macs'].whole():,} MACs in "
-        f"{array['tiles'].whole():,} tiles and {array['modes'].whole()} modes, switched without "
-        f"draining, {array['cycles'].whole():,} cycles; every sum equals the interpreter's"
-        f"{_classes(array)}. One image on {rows} x {columns} elements of {scheme}:"
-    )
-    yield _table(
-        ("layer", "bits", "lanes", "M x K x N", "tiles", "cycles", "lanes in use"),
-        [_placed(layer.placed[scheme]) for layer in layers],
-    )
-    yield "## What their own operands cost\n\n" + COMMANDS["energy"]
-    yield "fJ per MAC at the nominal supply; in brackets, times that of uniform random codes."
-    yield _table(
-        ("layer", "bits", *SCHEMES),
-        [(layer.name, f"{layer.bits}", *(_own(layer, one) for one in SCHEMES)) for layer in layers],
-    )
-    side, streams = arrays["side"].whole(), arrays["streams"].whole()
-    yield (
-        f"The same on whole arrays of {side} x {side} elements, fJ per useful MAC, everything in "
-        f"the array counted; codes in the order of the tiling, {streams} streams of blocks drawn "
-        f"at random (seed {arrays['seed'].whole()}); in brackets, times that of uniform codes in "
-        "the same tiles."
-    )
-    yield _table(
-        ("layer", "bits", *SCHEMES, f"95 %, {scheme}"),
-        [
-            (
-                *(layer.name, f"{layer.bits}", *(_on_array(layer, one) for one in SCHEMES)),
-                f"{layer.on_arrays[scheme]['ci95_fj'].number():.0f}",
-            )
-            for layer in layers
-        ],
-    )
-    yield "## One image, three models\n\n" + f"![Energy of the MACs by layer]({figure})"
-    yield f"uJ of one image; the MACs are {scheme}'s, accesses cost {ACCESS_PJ_PER_BIT} pJ a bit."
-    yield _table(THREE, [*(_three(layer, scheme) for layer in layers), _total(layers, scheme)])
-
-
-INTRODUCTION = """\
-# From the trained network to the array and back
-
-Generated by `python -m quanos.codesign` from what the commands below wrote for the digits network
-of the main job. The network's own integers run on the simulated array, and their own switching sets
-the energy of each layer."""
-
-COMMANDS = {
-    "export": "    quanos export runs/digits --out build/export --operands 10",
-    "array": "    python -m flows.tiling build/export/layers --out build/tiling.json\n"
-    "    python -m hw.tb.network build/export/layers --out build/array.json",
-    "energy": "    python -m flows.network build/export/layers "
-    "--out runs/digits/network_table.json\n"
-    "    python -m flows.array_layers build/export/layers --out build/network_arrays.json",
-}
-THREE = (
-    *("layer", "bits", "MACs: linear law", "uniform codes", "own codes"),
-    *("accesses: N_A", "by the tiling"),
-)
-
-
-def _exported(layer: Layer, export: Node) -> tuple[str, ...]:
-    rows = {row["name"].text(): row for row in export["agreement"]["layers"]}
-    row, own = rows[layer.name], layer.exported
-    differ = f"{row['different'].whole()} of {row['codes'].whole():,}"
-    return (
-        *(layer.name, f"{layer.bits}", f"{own['weights'].whole():,}"),
-        *(f"{own['sum_bits'].whole()}", differ),
-    )
-
-
-def _placed(row: Node) -> tuple[str, ...]:
-    m, k, n, groups = (row[key].whole() for key in ("m", "k", "n", "groups"))
-    shape = f"{groups} x " * (groups > 1) + f"{m} x {k} x {n}"
-    counts = (f"{row[key].whole():,}" for key in ("tiles", "cycles"))
-    bits, lanes = (f"{row[key].whole()}" for key in ("bits", "lanes"))
-    return row["name"].text(), bits, lanes, shape, *counts, f"{row['utilisation'].share():.0%}"
-
-
-def _own(layer: Layer, scheme: str) -> str:
-    own, uniform = layer.own_fj[scheme], layer.uniform_fj[scheme]
-    return f"{own:,.0f} ({own / uniform:.2f})"
-
-
-def _on_array(layer: Layer, scheme: str) -> str:
-    own, uniform = (layer.on_arrays[scheme][f"{x}_fj"].number() for x in ("array", "uniform"))
-    return f"{own:,.0f} ({own / uniform:.2f})"
-
-
-def _classes(array: Node) -> str:
-    """What the array's sums say about the images, where the network has a head."""
-    images = sum(1 for _ in array["classes"])
-    same = array["same_class"].whole()
-    return f", and their classes are the trainer's for {same} of {images} images" if images else ""
-
-
-def _three(layer: Layer, scheme: str) -> tuple[str, ...]:
-    values = (*layer.compute_uj(scheme), *layer.access_uj(scheme))
-    return layer.name, f"{layer.bits}", *(f"{value:.3f}" for value in values)
-
-
-def _total(layers: Sequence[Layer], scheme: str) -> tuple[str, ...]:
-    rows = [(*layer.compute_uj(scheme), *layer.access_uj(scheme)) for layer in layers]
-    return "all", "", *(f"{sum(column):.3f}" for column in zip(*rows, strict=True))
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown; the first column to the left, the others to the right."""
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
 
 
 def main() -> None:
