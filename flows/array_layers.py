@@ -27,7 +27,8 @@ from flows.library import Library
 from flows.planning import layers_plan
 from flows.simulator.code_files import Codes
 from flows.stimulus import activations, weights
-from flows.synth import Job, synthesize_all
+from flows.synth import synthesize_all
+from flows.synthesis.synth_jobs import Job
 from flows.synthesis.synth_script import Options
 from flows.table import SCHEMES, EnergyTable
 from hw.command import Parser

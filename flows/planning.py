@@ -12,7 +12,8 @@ from flows.console import FlowError
 from flows.energy.measure_point import Settings, key, library_of, measure
 from flows.energy.points import Point
 from flows.library import Library
-from flows.synth import Job, Synthesis, synthesize, synthesized
+from flows.synth import Synthesis, synthesize, synthesized
+from flows.synthesis.synth_jobs import Job
 from flows.synthesis.synth_script import Options
 from hw.plan import Plan, Step
 from hw.rtl.spec import ArraySpec

@@ -17,7 +17,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from flows.gates.netlist_write import tidy, to_json, to_verilog
 from flows.library import Library
 from flows.netlist import Netlist
 from flows.synthesis import synth_print, yosys
+from flows.synthesis.synth_jobs import Job, jobs_in
 from flows.synthesis.synth_script import SOURCE, Options, check_log, script
 from flows.synthesis.unknowns import check_unknowns
 from flows.timing import critical_path_ps
@@ -137,63 +138,6 @@ def _describe(netlist: Netlist, library: Library, options: Options, inputs: str)
     )
 
 
-@dataclass(frozen=True)
-class Job:
-    """One design to synthesise; `spec` is what it was made from, empty for a foreign one."""
-
-    top: str
-    sources: tuple[Path, ...]
-    spec: dict[str, Any] = field(default_factory=dict)
-
-    def options(self, options: Options, clock_gating: bool | None) -> Options:
-        """Options for this design: an array's elements are alike, so one is mapped; no register of
-        a data-gated array is gated, as the paper has it, unless `clock_gating` asks for it."""
-        array = "rows" in self.spec
-        gated = not (array and self.spec.get("scheme") == "dg")
-        return replace(
-            options,
-            clock_gating=gated if clock_gating is None else clock_gating,
-            hierarchical=options.hierarchical or array,
-        )
-
-    @classmethod
-    def of(cls, top: str, sources: Sequence[Path]) -> Job:
-        """The job of a top; its spec is read where the generator left one beside a source."""
-        spec: dict[str, Any] = {}
-        for source in sources:
-            for kind in ("spec", "array"):
-                path = source.with_name(f"{top}.{kind}.json")
-                if path.exists():
-                    spec = _spec(path)
-        return cls(top, tuple(sources), spec)
-
-
-def _spec(path: Path) -> dict[str, Any]:
-    try:
-        spec = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FlowError(f"{path} is not the spec of a design ({error}).") from None
-    if not isinstance(spec, dict):
-        raise FlowError(f"{path} is not the spec of a design.")
-    return spec
-
-
-def jobs_in(folder: Path) -> list[Job]:
-    """A job for every Verilog file in the folder, its top named as the file."""
-    files = sorted(folder.glob("*.v"), key=_natural)
-    if not files:
-        raise FlowError(
-            f"{folder} holds no .v files; write them with `python -m hw.rtl.verilog --all "
-            f"--out {folder}`."
-        )
-    return [Job.of(file.stem, [file]) for file in files]
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sorts w9 before w10."""
-    return [(int(part or 0), text) for text, part in re.findall(r"(\D+)(\d*)", path.stem)]
-
-
 def synthesize_all(
     jobs: list[Job],
     out: Path,
@@ -218,42 +162,35 @@ def synthesize_all(
             pool.shutdown(cancel_futures=True)
 
 
-def _parser() -> Parser:
+def _arguments() -> argparse.Namespace:
     parser = Parser("python -m flows.synth", __doc__)
-    parser.add_argument("sources", nargs="*", type=Path, metavar="DESIGN.v")
-    parser.add_argument("--top", help="name of the top module")
-    parser.add_argument(
+    add = parser.add_argument
+    add("sources", nargs="*", type=Path, metavar="DESIGN.v")
+    add("--top", help="name of the top module")
+    add(
         "--rtl", type=Path, action="append", default=[], metavar="DIR",
         help="synthesise every .v file in DIR; may be given again",
     )  # fmt: skip
-    parser.add_argument("--liberty", type=Path, help="library to map to (default: the shipped one)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--clock-ps", type=float, default=Options.clock_ps, metavar="N")
-    parser.add_argument(
+    add("--liberty", type=Path, help="library to map to (default: the shipped one)")
+    add("--out", type=Path, required=True, help="folder for the results")
+    add("--clock-ps", type=float, default=Options.clock_ps, metavar="N")
+    add(
         "--clockgate",
         action=argparse.BooleanOptionalAction,
         help="enables become clock gates, not multiplexers (default: but for data-gated arrays)",
     )
-    parser.add_argument(
-        "--hierarchical", action="store_true", help="map every module once, flatten afterwards"
-    )
-    parser.add_argument("--booth", action="store_true", help="Booth recoding of `*`")
-    parser.add_argument(
+    add("--hierarchical", action="store_true", help="map every module once, flatten afterwards")
+    add("--booth", action="store_true", help="Booth recoding of `*`")
+    add(
         "--extract-fa",
         action=argparse.BooleanOptionalAction,
         help="use full and half adder cells (default: where the library has them)",
     )
-    parser.add_argument("--dont-use", action="append", default=[], metavar="CELL")
-    parser.add_argument("--page", type=Path, metavar="FILE.md", help="write the table as Markdown")
-    parser.add_argument("--workers", type=int, default=2, help="designs at a time (default: 2)")
+    add("--dont-use", action="append", default=[], metavar="CELL")
+    add("--page", type=Path, metavar="FILE.md", help="write the table as Markdown")
+    add("--workers", type=int, default=2, help="designs at a time (default: 2)")
     parser.add_plan()
     parser.add_json()
-    return parser
-
-
-def main() -> int:
-    """Synthesise what the arguments name; write netlists and cell models, print the table."""
-    parser = _parser()
     arguments = parser.parse_args()
     if arguments.rtl and (arguments.sources or arguments.top):
         parser.error("give either --rtl DIR or DESIGN.v with --top NAME")
@@ -261,6 +198,12 @@ def main() -> int:
         parser.error("give DESIGN.v... --top NAME, or --rtl DIR")
     if not arguments.clock_ps > 0 or arguments.workers < 1:
         parser.error("--clock-ps and --workers must be positive")
+    return arguments
+
+
+def main() -> int:
+    """Synthesise what the arguments name; write netlists and cell models, print the table."""
+    arguments = _arguments()
     options = Options(
         clock_ps=arguments.clock_ps,
         hierarchical=arguments.hierarchical,
@@ -274,19 +217,16 @@ def main() -> int:
     if arguments.plan:
         from flows.planning import synth_plan
 
-        how = {"clock_gating": arguments.clockgate, "workers": arguments.workers}
-        synth_plan(jobs, arguments.out, library, options, **how).give(as_json=arguments.json)
+        plan = synth_plan(
+            jobs, arguments.out, library, options,
+            clock_gating=arguments.clockgate, workers=arguments.workers,
+        )  # fmt: skip
+        plan.give(as_json=arguments.json)
         return 0
-    results = list(
-        console.track(
-            synthesize_all(
-                jobs, arguments.out, library, options, arguments.workers, arguments.clockgate
-            ),
-            "synth",
-            total=len(jobs),
-            label=lambda r: f"{r.top}, {r.cells} cells, {r.area_um2:.0f} um2",
-        )
+    run = synthesize_all(
+        jobs, arguments.out, library, options, arguments.workers, arguments.clockgate
     )
+    results = list(console.track(run, "synth", len(jobs), _label))
     write_text(arguments.out / f"{library.name}.cells.v", cell_models(library))
     if arguments.page:
         write_text(arguments.page, synth_print.page(results, jobs))
@@ -295,6 +235,10 @@ def main() -> int:
     else:
         synth_print.show(results, jobs)
     return 0
+
+
+def _label(result: Synthesis) -> str:
+    return f"{result.top}, {result.cells} cells, {result.area_um2:.0f} um2"
 
 
 if __name__ == "__main__":

