@@ -131,12 +131,16 @@ def _check(layer: Layer, path: Path) -> None:
                 f"{path} has {name} code {outside[0]}; at {layer.bits} bits {bounds[0]} to "
                 f"{bounds[1]} are allowed."
             )
-    if not np.array_equal(sums, _product(a, w)):
+    if not np.array_equal(sums, exact_product(a, w)):
         raise ValueError(f"{path} has sums that are not the products of a and w; export it anew.")
 
 
-def _product(a: NDArray[np.int64], w: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The exact product: codes of 16 bits stay below 2**53 in sums of up to 2**21."""
+def exact_product(a: NDArray[np.int64], w: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Sums (groups, M, N) of codes (groups, M, K) and (groups, K, N) of up to 16 bits.
+
+    In floating point, which NumPy multiplies many times as fast, where it is exact: products of
+    such codes stay below 2**53 in sums of up to 2**21.
+    """
     if a.shape[2] > 1 << 21:
         return np.asarray(a @ w)
     return np.asarray(a.astype(np.float64) @ w.astype(np.float64)).astype(np.int64)

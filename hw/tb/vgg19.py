@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hw.rtl.layers import Layer
+from hw.rtl.layers import Layer, exact_product
 from hw.writing import writing
 
 VGG19 = "vgg19"
@@ -39,5 +39,6 @@ def vgg19_layers(build: Path, seed: int) -> Path:
         w = rng.integers(-most, most, layer.w.shape, endpoint=True)
         a = rng.integers(0, 1 << layer.bits, layer.a.shape)
         with writing(folder / f"{number:02}-{layer.name}.npz") as beside, beside.open("wb") as file:
-            np.savez(file, a=a, w=w, sums=a @ w, bits=layer.bits, a_signed=0, images=1)
+            sums = exact_product(a, w)
+            np.savez(file, a=a, w=w, sums=sums, bits=layer.bits, a_signed=0, images=1)
     return folder
