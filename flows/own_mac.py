@@ -91,12 +91,13 @@ def make_table(
     jobs = [(p, b) for mac, b in zip(macs, benches, strict=True) for p in points(mac)]
     tracked = console.track(jobs, "measure", label=lambda j: f"{j[1].netlist.top}, {j[0].bits} bit")
     rows = tuple(measure(p, b, clock_ps, vectors, seed) for p, b in tracked)
+    names = _names(macs, benches)
     header = TableHeader(
         library=library.name,
         library_sha256=library.sha256,
         nominal_vdd_v=library.vdd_v,
         temperature_c=library.temperature_c,
-        netlist_sha256={b.netlist.top: b.netlist.sha256 for b in benches},
+        netlist_sha256={n: b.netlist.sha256 for n, b in zip(names, benches, strict=True)},
         tools={"python": platform.python_version(), "numpy": np.__version__},
         seed=seed,
         vectors=sum(r.vectors for r in stimulus.rounds(vectors, seed)),
@@ -104,9 +105,20 @@ def make_table(
         "shortest delay rejected",
         voltage_model="none: the library's own supply",
         date=today(),
-        notes={"own": {b.netlist.top: vars(m) for m, b in zip(macs, benches, strict=True)}},
+        notes={"own": {n: vars(m) for n, m in zip(names, macs, strict=True)}},
     )
     return EnergyTable(header, rows)
+
+
+def _names(macs: list[OwnMac], benches: list[Bench]) -> list[str]:
+    """The netlists' tops, with their files where one module stands for several."""
+    tops = [bench.netlist.top for bench in benches]
+    files = {(b.netlist.top, m.netlist) for m, b in zip(macs, benches, strict=True)}
+    repeated = {top for top in tops if sum(top == known for known, _ in files) > 1}
+    return [
+        f"{top} ({mac.netlist})" if top in repeated else top
+        for top, mac in zip(tops, macs, strict=True)
+    ]
 
 
 def main() -> int:

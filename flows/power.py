@@ -37,6 +37,7 @@ from hw.command import Parser
 Floats = NDArray[np.float64]
 W_PER_FJ_PS = 1e-3  # fJ / ps in W
 W_PER_NW = 1e-9
+CLOCK_TOLERANCE = 0.01  # of the period in a SAIF file, which starts and ends somewhere in a cycle
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,6 +197,19 @@ class PowerModel:
         )
 
 
+def check_clock(netlist: Netlist, library: Library, activity: Activity, clock_ps: float) -> None:
+    """Refuse (FlowError) an activity whose clock does not tick once in `clock_ps`."""
+    ports = {net for nets in netlist.inputs.values() for net in nets}
+    ticks = [float(activity.density[net]) for net in clock_nets(netlist, library) if net in ports]
+    fastest = max(ticks, default=0.0)
+    if fastest > 0 and abs(fastest / 2 - 1) > CLOCK_TOLERANCE:
+        raise FlowError(
+            f"the clock of {netlist.top} has a period of {2 * clock_ps / fastest:g} ps in the "
+            f"activity, not {clock_ps:g} ps; give that as --clock-ps, or count anew with "
+            f"flows.activity --clock-ps {clock_ps:g}."
+        )
+
+
 def _arguments() -> argparse.Namespace:
     parser = Parser("python -m flows.power", __doc__)
     add = parser.add_argument
@@ -222,6 +236,7 @@ def main() -> int:
     library = Library.load(arguments.liberty)
     netlist = Netlist.load(arguments.netlist, library, arguments.top)
     activity = read_saif(arguments.saif, netlist).activity(netlist, arguments.clock_ps)
+    check_clock(netlist, library, activity, arguments.clock_ps)
     conditions = Conditions(port_ff=arguments.port_ff, wire_scale=arguments.wire_scale)
     model = PowerModel(netlist, library, conditions)
     result = model(activity, arguments.clock_ps, arguments.vdd)

@@ -28,6 +28,7 @@ from flows.gates.netlist_write import tidy, to_json, to_verilog
 from flows.library import Library
 from flows.netlist import Netlist
 from flows.synthesis import synth_print, yosys
+from flows.synthesis.sources import taken
 from flows.synthesis.synth_jobs import Job, jobs_in
 from flows.synthesis.synth_script import SOURCE, Options, check_log, script
 from flows.synthesis.unknowns import check_unknowns
@@ -102,9 +103,9 @@ def synthesized(
 def _hash_inputs(sources: list[Path], top: str, library: Library, options: Options) -> str:
     """Of everything that decides the result."""
     digest = hashlib.sha256()
-    for source in sources:
+    for source in [*sources, *taken(sources, options.include)]:
         digest.update(hashlib.sha256(source.read_bytes()).digest())
-    rest = [FLOW, top, library.sha256, asdict(options), yosys.version()]
+    rest = [FLOW, top, library.sha256, options.stated(), yosys.version()]
     digest.update(json.dumps(rest).encode())
     return digest.hexdigest()
 
@@ -134,7 +135,7 @@ def _describe(netlist: Netlist, library: Library, options: Options, inputs: str)
         netlist_sha256=netlist.sha256,
         inputs_sha256=inputs,
         yosys=yosys.version(),
-        options=asdict(options),
+        options=options.stated(),
     )
 
 
@@ -167,6 +168,18 @@ def _arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("sources", nargs="*", type=Path, metavar="DESIGN.v")
     add("--top", help="name of the top module")
+    add(
+        "-I", "--include", action="append", default=[], metavar="DIR",
+        help="folder of included files; may be given again",
+    )  # fmt: skip
+    add(
+        "-D", "--define", action="append", default=[], metavar="NAME[=VALUE]",
+        help="define a macro; may be given again",
+    )  # fmt: skip
+    add(
+        "--parameter", action="append", default=[], metavar="NAME=VALUE",
+        help="set a parameter of the top; may be given again",
+    )  # fmt: skip
     add(
         "--rtl", type=Path, action="append", default=[], metavar="DIR",
         help="synthesise every .v file in DIR; may be given again",
@@ -210,6 +223,9 @@ def main() -> int:
         booth=arguments.booth,
         extract_fa=arguments.extract_fa,
         dont_use=tuple(arguments.dont_use),
+        include=tuple(arguments.include),
+        define=tuple(arguments.define),
+        parameters=tuple(arguments.parameter),
     )
     library = Library.load(arguments.liberty)
     jobs = [job for folder in arguments.rtl for job in jobs_in(folder)]

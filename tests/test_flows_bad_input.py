@@ -117,7 +117,8 @@ def mac(tmp_path_factory):
     synthesize([folder / "mac.v"], "mac", folder, LIBRARY)
     netlist = Netlist.load(folder / "mac.netlist.json", LIBRARY)
     ones = np.ones(len(netlist.nets))
-    write_saif(folder / "mac.saif", netlist, 1000, 500 * ones, 500 * ones, ones)
+    write_saif(folder / "mac.saif", netlist, 1000, 500 * ones, 500 * ones, 2 * ones)
+    (folder / "chain.json").write_text(json.dumps(module(CHAIN)).replace('"a": {', '"x": {'))
     group = r"internal_power\s*\([^)]*\)\s*{(?:[^{}]|{[^{}]*})*}"
     (folder / "cold.lib").write_text(re.sub(group, "", SHIPPED.read_text()))
     np.savez(folder / "codes.npz", w=np.array([1, 16]), a=np.array([1, 2]))
@@ -134,6 +135,18 @@ def mac(tmp_path_factory):
         (
             "activity mac.netlist.json --stimulus codes.npz --vectors 640 --out x.saif",
             "stimulus array w holds the code 16; port w takes -8 to 15.",
+        ),
+        (
+            "activity mac.netlist.json --stimulus codes.npz --vectors 640 --out x.saif --hold w=1",
+            "port w is both held and in codes.npz; leave one out.",
+        ),
+        (
+            "activity chain.json --stimulus gaussian --vectors 640 --out x.saif",
+            "draws words for the ports w and a, and top has neither",
+        ),
+        (
+            "power mac.netlist.json --saif mac.saif --clock-ps 500",
+            "has a period of 1000 ps in the activity, not 500 ps; give that as --clock-ps",
         ),
         (
             "timing mac.netlist.json --clock-ps 200",

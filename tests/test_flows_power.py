@@ -330,7 +330,7 @@ def test_command(mac, tmp_path):
     netlist = tmp_path / "mac.json"
     netlist.write_text(to_json(mac, LIBRARY))
     ones = np.ones(len(mac.nets))
-    write_saif(tmp_path / "mac.saif", mac, 1000, 500 * ones, 500 * ones, ones)
+    write_saif(tmp_path / "mac.saif", mac, 1000, 500 * ones, 500 * ones, 2 * ones)
     command = [sys.executable, "-m", "flows.power", netlist, "--saif", tmp_path / "mac.saif"]
 
     def run(*more):

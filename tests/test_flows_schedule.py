@@ -84,7 +84,7 @@ def test_counts_are_those_of_numpy(streams, monkeypatch):
 def test_a_reset_that_becomes_active_is_refused(compiled, reset, monkeypatch):
     if not compiled:
         monkeypatch.setattr("flows.simulator.kernel.available", lambda: False)
-    with pytest.raises(FlowError, match="asynchronous set or reset becomes active"):
+    with pytest.raises(FlowError, match=r"asynchronous set or reset becomes active, at net \w+"):
         Simulator(NETLIST, LIBRARY, delays="zero").run(bits(70, reset), WARMUP)
 
 

@@ -119,12 +119,13 @@ def test_same_sources_same_netlist_and_nothing_done_twice(design, tmp_path):
         ("input a, output y); assign y = ~y & a;", "combinational loop"),
         ("input a, b, output y); assign y = a & b; assign y = a | b;", "more than one driver"),
         ("input a, output y); assign y = a & ~a;", "no cell left"),
-        ("input a, output y); other u (a, y);", "other"),
-        ("input a, output y); assign y = ;", "syntax error"),
+        ("input a, output y); other u (a, y);", "none of the files has the module other, which"),
+        ("input a, output y);\nassign y = ;", r"bad\.v:2: syntax error"),
+        ('input a, output y);\n`include "k.vh"\n', "included file k.vh is not found; name its f"),
         (
             "input c, input r, input a, output reg y); always @(posedge c or posedge r) "
             "if (r) y <= 0; else y <= a;",
-            "async set or reset are not supported",
+            "registers asynchronously, for which the library has no flip-flop; give a larger",
         ),
     ],
 )
@@ -133,6 +134,51 @@ def test_bad_design_is_one_sentence(design, tmp_path, body, says):
         synthesize(design(f"module bad({body} endmodule", "bad.v"), "bad", tmp_path, LIBRARY)
     assert "\n" not in str(refusal.value)
     assert not list(tmp_path.glob("bad.*.json"))
+
+
+INCLUDING = """`include "width.vh"
+module inc #(parameter K = 3) (input [K-1:0] a, output [`WIDTH-1:0] y);
+  sub u (.a(a[0]), .y(y[0]));
+  assign y[`WIDTH-1:1] = ~a[K-1:K-`WIDTH+1];
+endmodule
+module sub (input a, output y);
+`ifdef PLAIN
+  buf (y, a);
+`else
+  not (y, a);
+`endif
+endmodule"""
+
+
+@pytest.mark.parametrize(
+    ("reading", "cells", "pins"),
+    [
+        ({}, 2, 5),
+        ({"parameters": ("K=6",)}, 2, 8),
+        ({"define": ("PLAIN",)}, 1, 5),
+        ({"define": ("PLAIN=1", "X"), "parameters": ("K=4'd9",)}, 1, 11),
+    ],
+)
+def test_included_files_macros_and_parameters(design, tmp_path, reading, cells, pins):
+    (tmp_path / "inc").mkdir()
+    (tmp_path / "inc" / "width.vh").write_text("`define WIDTH 2\n")
+    options = Options(include=(str(tmp_path / "inc"),), **reading)
+    result = synthesize(design(INCLUDING, "inc.v"), "inc", tmp_path / "out", LIBRARY, options)
+    netlist = Netlist.load(tmp_path / "out" / "inc.netlist.json", LIBRARY)
+    ports = [*netlist.inputs.values(), *netlist.outputs.values()]
+    assert (netlist.top, result.cells, sum(map(len, ports))) == ("inc", cells, pins)
+
+
+def test_a_changed_included_file_is_synthesised_anew(design, tmp_path):
+    """Also one that an included file includes."""
+    text = '`include "a.vh"\nmodule t (input a, b, output y); assign y = a `F b; endmodule'
+    (tmp_path / "a.vh").write_text('`include "b.vh"\n')
+    found = []
+    for operator in "&|":
+        (tmp_path / "b.vh").write_text(f"`define F {operator}\n")
+        done = synthesize(design(text, "t.v"), "t", tmp_path / "out", LIBRARY)
+        found.append(done.by_cell)
+    assert found == [{"AND2_X1": 1}, {"OR2_X1": 1}]
 
 
 def run(*arguments):
@@ -180,10 +226,18 @@ def test_a_damaged_spec_is_one_sentence(design, tmp_path):
         (["--rtl", "OUT", "--out", "OUT"], "holds no .v files"),
         (["--rtl", "OUT", "--out", "OUT", "--liberty", "none.lib"], "No such file"),
         (["none.txt", "--top", "a b", "--out", "OUT"], "no name of a Verilog module"),
+        ([__file__, "--top", "x", "--out", "OUT"], "is no design; .v, .sv and .il (RTLIL) are"),
+        (["MAC", "--top", "mac", "--out", "OUT", "--parameter", "K=4"], "has no parameter K"),
+        (["MAC", "--top", "mac", "--out", "OUT", "--parameter", "K=$x"], "a whole number or a"),
+        (["MAC", "--top", "mac", "--out", "OUT", "-D", "A B"], "write NAME or NAME=VALUE"),
+        (["MAC", "--top", "mac", "--out", "OUT", "-I", "a b"], "takes no folder with a space"),
     ],
 )
 def test_command_refuses_in_one_line(tmp_path, arguments, says):
-    done = run(*[str(tmp_path) if a == "OUT" else a for a in arguments])
+    places = {"OUT": tmp_path, "MAC": tmp_path / "rtl" / "mac.v"}
+    places["MAC"].parent.mkdir()
+    places["MAC"].write_text(MAC)
+    done = run(*[places.get(a, a) for a in arguments])
     assert done.returncode == 2
     assert says in done.stderr
     assert len(done.stderr.splitlines()) == 1

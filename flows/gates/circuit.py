@@ -87,6 +87,17 @@ class Circuit:
         nets = (net for port in self.netlist.inputs.values() for net in port)
         return tuple(net for net in nets if net not in self.clocks)
 
+    def reset_active(self) -> FlowError:
+        """What is wrong where an asynchronous set or reset becomes active in a simulation."""
+        nets = {
+            ff.inputs[pin] for ff in self.flipflops for f in ff.asynchronous for pin in f.inputs
+        }
+        names = ", ".join(self.netlist.nets[net] for net in sorted(nets)[:3])
+        return FlowError(
+            f"{self.netlist.top}: an asynchronous set or reset becomes active, at net {names}; "
+            "hold its port inactive (--hold PORT=VALUE): only synchronous ones are simulated."
+        )
+
     @cached_property
     def sources(self) -> tuple[int, ...]:
         """Nets that start the combinational logic: data inputs, then flip-flop outputs."""

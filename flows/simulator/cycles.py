@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.console import FlowError
 from flows.gates.circuit import Circuit
 from flows.netlist import ONE, ZERO
 from flows.simulator import kernel
@@ -124,10 +123,7 @@ class Cycles:
             *(state.inputs.shape[2], *results),
         )
         if alarm:
-            raise FlowError(
-                f"{self.circuit.netlist.top}: an asynchronous set or reset becomes active; hold it "
-                "inactive (only synchronous resets are simulated)."
-            )
+            raise self.circuit.reset_active()
         state.cycle += cycles
 
     def _table(self, nodes: Sequence[Node], states: dict[int, int]) -> NDArray[np.void]:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.console import FlowError
 from flows.gates.circuit import Circuit, FlipFlop
 from flows.netlist import ONE, ZERO
 
@@ -72,10 +71,7 @@ class Functional:
         for cycle in range(cycles):
             values, after, enables, alarm = self._step([c[cycle] for c in columns], state, ones)
             if alarm:
-                raise FlowError(
-                    f"{circuit.netlist.top}: an asynchronous set or reset becomes active; hold it "
-                    "inactive (only synchronous resets are simulated)."
-                )
+                raise circuit.reset_active()
             kept.append([*values, *clocks.values()])
             clocks = _pulses(circuit, enables, ones)
             state = [

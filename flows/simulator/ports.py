@@ -37,6 +37,11 @@ class PortStimulus:
         data = set(circuit.data_inputs)
         ports = tuple(p for p, nets in netlist.inputs.items() if data.issuperset(nets))
         held = _held(hold, netlist, ports)
+        if kind == "gaussian" and not {"w", "a"} & set(ports):
+            raise FlowError(
+                f"gaussian draws words for the ports w and a, and {netlist.top} has neither; "
+                "write its ports' words into a FILE.npz."
+            )
         file = load(kind) if kind not in KINDS and Path(kind).suffix == ".npz" else {}
         if not file and kind not in KINDS:
             raise FlowError(f"stimulus {kind!r} is not known; uniform, gaussian or FILE.npz are.")
@@ -46,6 +51,8 @@ class PortStimulus:
                     f"stimulus array {name} is no data input of {netlist.top}; "
                     f"{', '.join(ports)} are."
                 )
+            if name in held:
+                raise FlowError(f"port {name} is both held and in {kind}; leave one out.")
             width = len(netlist.inputs[name])
             check_codes(name, codes, -(1 << (width - 1)), (1 << width) - 1, f"port {name}")
         make = {p: held.get(p) or _random(kind, p, len(netlist.inputs[p])) for p in ports}

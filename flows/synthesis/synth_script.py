@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from flows.cells.liberty_write import to_liberty
 from flows.cells.library_cache import plain
 from flows.console import FlowError
 from flows.library import Cell, Library
 from flows.synthesis import yosys
+from flows.synthesis.sources import elaborate, reader
 
 SOURCE = "source.il"
 
@@ -23,7 +26,9 @@ class Options:
     multipliers written as `*`; `extract_fa` maps full adders that are written out in gates, as in a
     reduction tree, onto the library's full and half adder cells (None: where it has them). Carry
     chains stay with ABC, which makes them faster (decision 0004). `hierarchical` maps every module
-    once and flattens afterwards: for designs of many equal blocks between registers.
+    once and flattens afterwards: for designs of many equal blocks between registers. `include` are
+    folders of included files, `define` macros (NAME or NAME=VALUE), `parameters` the top's
+    (NAME=VALUE).
     """
 
     clock_ps: float = 2000.0
@@ -33,6 +38,14 @@ class Options:
     extract_fa: bool | None = None
     hierarchical: bool = False
     dont_use: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    define: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+
+    def stated(self) -> dict[str, Any]:
+        """The options by name; those of reading the sources only where they are given."""
+        reading = ("include", "define", "parameters")
+        return {k: v for k, v in asdict(self).items() if v or k not in reading}
 
 
 def script(
@@ -53,8 +66,8 @@ def script(
     avoid = " ".join(f"-dont_use {name}" for name in _avoid(library, options))
     abc = f"abc {liberty} -constr {yosys.quote(constraints)} -D {options.clock_ps:g} {avoid}"
     return [
-        *(f"{_reader(source)} {yosys.quote(source)}" for source in sources),
-        f"hierarchy -check -top {top}",
+        *(reader(source, options.include, options.define) for source in sources),
+        *elaborate(top, options.parameters),
         f"write_rtlil {yosys.quote(folder / SOURCE)}",
         "proc",
         *([] if options.hierarchical else ["flatten"]),
@@ -83,16 +96,23 @@ def script(
     ]
 
 
-def _reader(source: Path) -> str:
-    if source.suffix not in (".v", ".sv", ".il"):
-        raise FlowError(f"{source} is no design; .v, .sv and .il (RTLIL) are read.")
-    return "read_rtlil" if source.suffix == ".il" else "read_verilog -sv"
+_NAME = rb'\s*"?\w+(?:\[\d+\])?"?\s*'
+_GROUPED = re.compile(rb"\bpin\s*\(" + _NAME + rb",|\brelated_pin\s*:\s*\"\s*[\w\[\]]+\s+\w")
 
 
 def _plain_liberty(library: Library, folder: Path) -> Path:
-    """The library as a file that Yosys and ABC read, which is never compressed."""
+    """The library as a file that Yosys and ABC read, which is never compressed.
+
+    ABC takes one name to a pin and to a related pin: where a library groups several, it gets the
+    library in our words.
+    """
     if library.path is None:
         raise FlowError(f"library {library.name} has no file; load it from one.")
+    if _GROUPED.search(plain(library.path)):
+        cells = {c.name: c for c in library.cells.values() if c.kind not in ("latch", "other")}
+        words = folder / "library.lib"
+        words.write_text(to_liberty(replace(library, cells=cells), library.name), encoding="utf-8")
+        return words
     with library.path.open("rb") as raw:
         if raw.read(2) != b"\x1f\x8b":
             return library.path.resolve()
@@ -213,6 +233,21 @@ _COMPLAINTS = (
     ),
     (r"Wire ([^\n]+?) is used but has no driver", "net {} is used but nothing drives it"),
     (r"multiple conflicting drivers for ([^:]+):", "net {} has more than one driver"),
+    (
+        r"Can't open include file `([^']+)'",
+        "the included file {} is not found; name its folder with -I",
+    ),
+    (
+        r"Module `\\?([^']+)' referenced in module `\\?([^']+)' .* is not part of the design",
+        "none of the files has the module {}, which {} uses; name its file, too",
+    ),
+    (r"Module `([^']+)' not found", "none of the files has a module {}; name one with --top"),
+    (r"Can't find object for defparam `([^`]+)`", "it has no parameter {}"),
+    (
+        r"FF \S+ \(type \S+\) cannot be legalized: dffs with async set or reset",
+        "it sets or resets registers asynchronously, for which the library has no flip-flop; give "
+        "a larger --liberty, or reset at the clock's edge",
+    ),
 )
 
 
@@ -220,5 +255,5 @@ def check_log(log: str, top: str) -> None:
     """Refuse a design that Yosys warned about: latches, loops, undriven and doubly driven nets."""
     for pattern, complaint in _COMPLAINTS:
         if match := re.search(pattern, log):
-            name = match[1].replace("\\", "").replace(" ", "")
-            raise FlowError(f"{top} cannot be synthesised: {complaint.format(name)}.")
+            names = (text.replace("\\", "").replace(" ", "") for text in match.groups())
+            raise FlowError(f"{top} cannot be synthesised: {complaint.format(*names)}.")

@@ -49,7 +49,7 @@ def run(
             timeout=limit_s,
         )
     if check is not None:
-        check(done.stdout, what)
+        check(done.stdout + done.stderr, what)
     if done.returncode:
         raise FlowError(f"{what} cannot be synthesised: {_message(done.stdout + done.stderr)}")
     return done.stdout
@@ -64,8 +64,9 @@ def quote(path: Path | str) -> str:
 
 
 def _message(log: str) -> str:
-    errors = re.findall(r"(?:ERROR|error): *(.+)", log)
+    errors = re.findall(r"^(\S[^\n]*?:\d+: )?(?:.*?(?:ERROR|error)): *(.+)", log, re.MULTILINE)
     if errors:
-        return str(errors[-1]).strip().rstrip(".") + "."
+        place, text = errors[-1]
+        return f"{place}{text.strip().rstrip('.')}."
     lines = log.strip().splitlines()
     return f"Yosys stopped ({lines[-1].strip() if lines else 'no message'})."
