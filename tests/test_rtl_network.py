@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from refusals import refusal
 
 from hw.rtl.layers import HEAD, Layer, read_layers
 from hw.rtl.spec import ArraySpec
@@ -209,14 +210,8 @@ def test_what_does_not_fit_is_refused(
     if spoil:
         spoil(exported)
     words = [word.replace("LAYERS", str(exported)) for word in words]
-    try:
-        status = main([str(exported), *words, "--build", str(tmp_path / "sim")])
-    except SystemExit as end:  # by the parser of options
-        status = end.code
-    assert status == 2
-    error = capsys.readouterr().err
-    assert re.search(sentence, error)
-    assert error.count("\n") == 1
+    error = refusal(main, [str(exported), *words, "--build", str(tmp_path / "sim")], capsys)
+    assert re.search(sentence, error), error
     assert not (tmp_path / "sim").exists()
 
 
