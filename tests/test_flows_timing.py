@@ -77,6 +77,13 @@ def test_a_register_without_setup_times_still_ends_a_path(tmp_path):
     assert 0 < timing.critical_path_ps < strict.critical_path_ps
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
+@pytest.mark.parametrize("name", ["input_slew_ps", "clock_slew_ps", "port_ff", "wire_scale"])
+def test_conditions_that_cannot_be_are_refused(name, value):
+    with pytest.raises(FlowError, match=f"{name} must be finite and 0 or more, not {value:g}"):
+        Conditions(**{name: value})
+
+
 @pytest.mark.parametrize(
     ("axis", "column"),
     [([0.0, 1e-309], [0.0, 1.0]), ([0.0, 1.0], [-1e308, 1e308])],
