@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import platform
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,7 @@ def make_table(
     benches = [load(mac, library) for mac in macs]
     clock_ps = clock_period_ps(benches, clock_ps)
     jobs = [(p, b) for mac, b in zip(macs, benches, strict=True) for p in points(mac)]
+    _refuse_twice([point for point, _ in jobs])
     tracked = console.track(jobs, "measure", label=lambda j: f"{j[1].netlist.top}, {j[0].bits} bit")
     rows = tuple(measure(p, b, clock_ps, vectors, seed) for p, b in tracked)
     names = _names(macs, benches)
@@ -108,6 +110,16 @@ def make_table(
         notes={"own": {n: vars(m) for n, m in zip(names, macs, strict=True)}},
     )
     return EnergyTable(header, rows)
+
+
+def _refuse_twice(given: list[Point]) -> None:
+    """Refuse two ways to one row before the first is measured."""
+    rows = Counter((point.mac.scheme, point.bits, point.a_signed) for point in given)
+    (scheme, bits, _), count = rows.most_common(1)[0]
+    if count > 1:
+        raise FlowError(
+            f"two [[mac]] entries give the row of scheme {scheme} at {bits} bits; leave one out."
+        )
 
 
 def _names(macs: list[OwnMac], benches: list[Bench]) -> list[str]:

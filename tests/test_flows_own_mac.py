@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,6 +64,17 @@ def test_it_measures_what_the_projects_own_bench_does(netlist_of, scheme, bits, 
     wanted = per_mac(batch_energies(bench, batches), LIBRARY, 2000, LIBRARY.vdd_v, mode.lanes)
     assert row.energy_fj == pytest.approx(wanted["energy_fj"], abs=1e-3)
     assert (row.macs_per_cycle, row.stimulus.endswith("_signed")) == (mode.lanes, signed)
+
+
+def test_activations_that_are_always_signed_need_no_port(netlist_of):
+    """Held at signed the port changes nothing; unsigned codes go to the same port."""
+    mac = driven(netlist_of, MacSpec(scheme="fixed", w_width=4, a_width=4), 4, True)
+    always = OwnMac(**vars(mac) | {"signed": "always", "hold": mac.hold | {"a_signed": 1}})
+    table, with_port = (make_table([m], LIBRARY, vectors=VECTORS, seed=0) for m in (always, mac))
+    assert {row.stimulus for row in table.rows} == {"uniform", "uniform_signed"}
+    assert table.row("fixed", 4, 4, "uniform_signed") == with_port.row(
+        "fixed", 4, 4, "uniform_signed"
+    )
 
 
 @pytest.mark.parametrize(
@@ -153,6 +165,13 @@ def test_the_table_prices_and_repeats(netlist_of, tmp_path):
     one, two = (make_table([mac], LIBRARY, vectors=VECTORS, seed=s) for s in (0, 1))
     assert one.row("fixed", 4, 4).clock_ps == clock_period_ps([bench], 0)
     assert one.row("fixed", 4, 4).energy_fj != two.row("fixed", 4, 4).energy_fj
+    with pytest.raises(FlowError, match="give the row of scheme fixed at 4 bits"):
+        make_table([mac, mac], LIBRARY, vectors=VECTORS, seed=0)
+    other = tmp_path / "copy.json"
+    other.write_bytes(Path(mac.netlist).read_bytes())
+    macs = [mac, OwnMac(**vars(mac) | {"netlist": str(other), "bits": (2,)})]
+    named = make_table(macs, LIBRARY, vectors=VECTORS, seed=0).header.netlist_sha256
+    assert list(named) == [f"{bench.netlist.top} ({m.netlist})" for m in macs]
     one.save(tmp_path / "table.json")
     assert EnergyTable.load(tmp_path / "table.json").sha256 == one.sha256
 

@@ -10,14 +10,15 @@ The file of `flows.own_mac`, TOML, paths relative to it:
     bits = [8]                       # precisions, of both operands
     weights = "w"                    # ports
     activations = "a"
-    signed = "a_signed"              # port that is 1 where activations are signed; "": none is
+    signed = "a_signed"              # port that is 1 where activations are signed; "": none is;
+                                     # "always": they are, on a port with a bit for the sign
     clear = "clear"                  # port that is 1 where a sum starts; "": none does
     hold = { en = 1 }                # all other ports
     lanes = 1                        # codes side by side in a word, the first one lowest
     align = "lsb"                    # where in its lane a code stands; "msb": zeros below it
 
 Operands are uniform codes. Activations are unsigned and, where a port says so, signed too, which a
-network's first layer needs.
+network needs whose images are normalised: a table without such rows prices no first layer.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from flows.table import MAX_BITS, SCHEMES
 from hw import toml
 
 ALIGNMENTS = ("lsb", "msb")
+ALWAYS = "always"  # no port can have the name of this keyword of Verilog
 LONGEST_PS = 1e9  # of a clock: a millisecond
 
 
@@ -71,7 +73,7 @@ class OwnMac:
     @property
     def driven(self) -> set[str]:
         """The ports that get a value."""
-        own = {self.weights, self.activations, self.signed, self.clear} - {""}
+        own = {self.weights, self.activations, self.signed, self.clear} - {"", ALWAYS}
         return own | set(self.hold)
 
 
@@ -137,7 +139,8 @@ class Point:
 
     def constants(self) -> dict[str, int]:
         """The ports that stand still, with their values."""
-        port = {self.mac.signed: int(self.a_signed)} if self.mac.signed else {}
+        switch = self.mac.signed not in ("", ALWAYS)
+        port = {self.mac.signed: int(self.a_signed)} if switch else {}
         return self.mac.hold | port
 
     def case(self, netlist: Netlist) -> dict[str, int]:
@@ -166,7 +169,7 @@ class Point:
 
 
 def points(mac: OwnMac) -> Iterator[Point]:
-    """Every precision with unsigned activations, and with signed ones where there is a port."""
+    """Every precision with unsigned activations, and with signed ones where there can be."""
     for bits in mac.bits:
         for signed in (False, True) if mac.signed else (False,):
             yield Point(mac, bits, signed)
