@@ -71,10 +71,8 @@ def test_activations_that_are_always_signed_need_no_port(netlist_of):
     mac = driven(netlist_of, MacSpec(scheme="fixed", w_width=4, a_width=4), 4, True)
     always = OwnMac(**vars(mac) | {"signed": "always", "hold": mac.hold | {"a_signed": 1}})
     table, with_port = (make_table([m], LIBRARY, vectors=VECTORS, seed=0) for m in (always, mac))
-    assert {row.stimulus for row in table.rows} == {"uniform", "uniform_signed"}
-    assert table.row("fixed", 4, 4, "uniform_signed") == with_port.row(
-        "fixed", 4, 4, "uniform_signed"
-    )
+    assert [row.stimulus for row in table.rows] == ["uniform", "uniform_signed"]
+    assert table.rows[1] == with_port.rows[1]
 
 
 @pytest.mark.parametrize(
