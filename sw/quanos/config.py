@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -16,44 +16,20 @@ from hw.command import meant
 from quanos.allocation.budgets import MAX_BITS
 from quanos.datasets.formats import DATASETS
 from quanos.policies import POLICIES
-from quanos.sensing.measurement import WITH_LOSSES
+from quanos.training.checks import LARGEST_SEED as LARGEST_SEED
+from quanos.training.checks import ConfigError as ConfigError
+from quanos.training.checks import check
 
 MACS = ("standard", *SCHEMES)
 LARGEST = 1e15
 """Beyond it, no number of a configuration can be meant."""
 
-LARGEST_SEED = 2**32 - 1
-"""Every generator of random numbers takes one up to this."""
-
 SWITCH = ("off", "on", "cuda")
 """Words of an option that may hold on CUDA alone."""
 
 
-AT_LEAST_ONE = (
-    *(
-        "epochs",
-        "rounds",
-        "round_epochs",
-        "batch_size",
-        "ans_images",
-        "adversarial_steps",
-        "watch_images",
-    ),
-    *("pgd_steps", "strong_steps", "strong_restarts", "attack_batch"),
-)
-NOT_NEGATIVE = (
-    *("mean_bits", "energy_mj", "threads", "lr", "weight_decay", "shift", "attack_images"),
-    *("validation_images", "stop_points", "stop_saving", "adversarial_epoch"),
-    *("adversarial_epsilon", "ans_epsilon"),
-)
-
-
 KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 """What a key takes, by its type."""
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be run; the message says what is allowed."""
 
 
 def _key(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
@@ -170,72 +146,7 @@ class Config:
     attack_batch: int = _key(256, "images attacked at once; fewer take less memory")
 
     def __post_init__(self) -> None:
-        self._check_words()
-        self._check_numbers()
-        self._check_times()
-        if self.stops:
-            self._check_stops()
-        self._check_budget()
-
-    def _check_numbers(self) -> None:
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise ConfigError(f"seed must be from 0 to {LARGEST_SEED}, not {self.seed}.")
-        for name in AT_LEAST_ONE:
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        for name in NOT_NEGATIVE:
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative: {getattr(self, name)}.")
-        if not 1 <= self.k0 <= 32:
-            raise ConfigError(f"k0 must be a whole number of bits from 1 to 32, not {self.k0}.")
-
-    def _check_times(self) -> None:
-        if not 1 <= self.sense_epoch <= self.epochs:
-            raise ConfigError(
-                f"sense_epoch must be from 1 to epochs ({self.epochs}), not {self.sense_epoch}."
-            )
-        last = self.sense_epoch + (self.rounds - 1) * self.round_epochs
-        if last > self.epochs:
-            raise ConfigError(
-                f"rounds and round_epochs put the last round at epoch {last}, after the end of "
-                f"training at {self.epochs}; give more epochs or fewer rounds."
-            )
-
-    def _check_budget(self) -> None:
-        if self.policy in WITH_LOSSES and not (self.mean_bits or self.energy_mj):
-            raise ConfigError(f"policy {self.policy} needs a budget; give mean_bits or energy_mj.")
-        if self.mean_bits and self.energy_mj:
-            raise ConfigError("mean_bits and energy_mj exclude each other; give one of them.")
-        if self.mean_bits and not 1 <= self.mean_bits <= 16:
-            raise ConfigError(f"mean_bits must be from 1 to 16, or 0, not {self.mean_bits:g}.")
-
-    def _check_stops(self) -> None:
-        if not self.validation_images:
-            raise ConfigError(
-                "stop_points and stop_saving judge rounds by held-out training images; give "
-                "validation_images."
-            )
-        judged = self.sense_epoch + self.rounds * self.round_epochs
-        if judged >= self.epochs:
-            raise ConfigError(
-                f"stop_points and stop_saving judge the last round at epoch {judged}, and training "
-                f"ends at {self.epochs}; give more epochs or fewer rounds."
-            )
-
-    def _check_words(self) -> None:
-        for item in fields(self):
-            allowed = item.metadata["choices"]
-            value = getattr(self, item.name)
-            if allowed and value not in allowed:
-                raise ConfigError(
-                    f"{item.name} {value!r} is unknown; it is one of {', '.join(allowed)}."
-                )
-        for baseline in self.baselines:
-            if baseline not in ("mean", *POLICIES, *map(str, range(1, 17))):
-                raise ConfigError(
-                    f"baseline {baseline!r} is unknown; it is `mean` or bits from 1 to 16, or a "
-                    f"policy: {', '.join(POLICIES)}."
-                )
+        check(self)
 
     @property
     def stops(self) -> bool:

@@ -14,17 +14,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
-
 from flows.table import EnergyTable
-from quanos.adversary.hardening import collapsed, hardened, remedy, watch
+from quanos.adversary.hardening import collapsed, remedy, watch
 from quanos.allocation import stopping
 from quanos.allocation.assignment import assign_bits, own_layers, rounds, sense, standing
 from quanos.config import Config
@@ -32,21 +27,19 @@ from quanos.console.progress import Progress
 from quanos.data import Dataset
 from quanos.layers import get_bits, set_bits
 from quanos.policies import mean
-from quanos.quantizer import ActivationQuantizer
-from quanos.quantizers.switches import quantizers
 from quanos.robustness import accuracy
 from quanos.run import append_metric, keep_metrics, sweep
 from quanos.storage import checkpoint
-from quanos.training import parallel
+from quanos.training import lines, parallel
 from quanos.training import state as states
-from quanos.training.batches import steps_per_epoch, training_batches
+from quanos.training.batches import Batch, steps_per_epoch, training_batches
 from quanos.training.board import Board
+from quanos.training.forward import Forward, forward_of, loss
 from quanos.training.parallel import Group
 from quanos.training.schedule import learning_rate
 from quanos.training.slices import Paused, Slice
 from quanos.training.state import ASSIGNMENT_KEYS, EVALUATION_KEYS, State, device, fresh
 
-Forward = Callable[[Tensor], Tensor]
 SENSED = "sensed.safetensors"
 SHOWN_EVERY = 0.5
 """Seconds between updates of the bar: reading the loss waits for the device."""
@@ -76,7 +69,7 @@ class Trainer:
             keep_metrics(self.folder, state.epoch)
         wanted = self.slice.tensorboard and self.group.lead
         self.board = Board(self.folder, state.epoch, wanted=wanted)
-        forward = self._forward(state)
+        forward = forward_of(state.model, config, self.group)
         with Progress(label, config.epochs * images, quiet=not self.group.lead) as progress:
             steps = steps_per_epoch(self.data.train, config)
             progress.advance(state.epoch * images + state.step * images // steps)
@@ -87,81 +80,58 @@ class Trainer:
                 self._close_epoch(state, metric, progress)
         return state
 
-    def _forward(self, state: State) -> Forward:
-        """What a training step calls: the network, distributed and compiled where asked for."""
-        place = next(state.model.parameters()).device
-        model = parallel.distribute(state.model, self.group)
-        return compiled(model) if states.wanted(self.config.compile, place) else model
-
     def _epoch(self, state: State, forward: Forward, progress: Progress) -> dict[str, Any]:
         """The rest of an epoch; what goes into `metrics.jsonl`."""
-        config, split = self.config, self.data.train
+        split, config = self.data.train, self.config
         state.model.train()
-        steps = steps_per_epoch(split, config)
-        loss_sum, right = state.partial or _no_sums(split.device)
-        start, first, shown = time.perf_counter(), state.step, 0.0
-        for images, labels, total, generator in self._batches(state):
-            place = state.epoch + state.step / steps
-            for group in state.optimizer.param_groups:
-                group["lr"] = learning_rate(config, place)
-            loss, logits = self._loss(state, forward, images, labels, generator)
-            state.optimizer.zero_grad()
-            # DDP averages over processes; the weight makes that the mean over the whole batch.
-            (loss * (len(labels) * self.group.size / total)).backward()  # type: ignore[no-untyped-call]
-            state.optimizer.step()
-            loss_sum = loss_sum + loss.detach() * len(labels)
-            right = right + (logits.argmax(1) == labels).sum()
-            state.step += 1
-            progress.advance(total)
+        steps, first = steps_per_epoch(split, config), state.step
+        state.partial = state.partial or states.no_sums(split.device)
+        start, shown = time.perf_counter(), 0.0
+        for batch in training_batches(split, config, state.epoch, first=first, group=self.group):
+            self._step(state, forward, batch, steps)
+            progress.advance(batch.total)
             now = time.perf_counter()
             if now - shown >= SHOWN_EVERY and progress.live:
                 shown = now
                 seen = state.step * len(split) // (steps * self.group.size)
                 speed = (state.step - first) * len(split) / steps / (now - start)
-                progress.show(_standing(state, loss_sum, right, seen, speed))
+                progress.show(lines.under_way(state, seen, speed))
             if state.step < steps:
-                state.partial = loss_sum, right
                 self._maybe_stop(state)
-        loss_mean = self.group.sum(loss_sum).item() / len(split)  # waits for the device
+        return self._ended(state, start, len(split) * (steps - first) / steps)
+
+    def _step(self, state: State, forward: Forward, batch: Batch, steps: int) -> None:
+        """One batch: forward, backward, SGD; its loss and right answers join the epoch's sums."""
+        assert state.partial is not None
+        for group in state.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, state.epoch + state.step / steps)
+        value, logits = loss(state, forward, batch, self.config)
+        state.optimizer.zero_grad()
+        # DDP averages over processes; the weight makes that the mean over the whole batch.
+        (value * (len(batch.labels) * self.group.size / batch.total)).backward()  # type: ignore[no-untyped-call]
+        state.optimizer.step()
+        loss_sum, right = state.partial
+        loss_sum = loss_sum + value.detach() * len(batch.labels)
+        state.partial = loss_sum, right + (logits.argmax(1) == batch.labels).sum()
+        state.step += 1
+
+    def _ended(self, state: State, start: float, images: float) -> dict[str, Any]:
+        """The metric of an epoch of which `images` were seen since `start`; the next may begin."""
+        assert state.partial is not None
+        count, (loss_sum, right) = len(self.data.train), state.partial
+        loss_mean = self.group.sum(loss_sum).item() / count  # waits for the device
         seconds = time.perf_counter() - start
-        done = len(split) * (steps - first) / steps
         self._check(state, loss_mean)
         metric = {
             "epoch": state.epoch + 1,
             "loss": loss_mean,
-            "train_accuracy": self.group.sum(right).item() / len(split),
+            "train_accuracy": self.group.sum(right).item() / count,
             "lr": state.optimizer.param_groups[0]["lr"],
             "seconds": seconds,
-            "images_per_s": done / seconds,
+            "images_per_s": images / seconds,
         }
         state.epoch, state.step, state.partial = state.epoch + 1, 0, None
         return metric
-
-    def _batches(self, state: State) -> Iterator[tuple[Tensor, Tensor, int, torch.Generator]]:
-        """This process's part of the batches left, the whole batch's size, and its draws."""
-        yield from training_batches(
-            self.data.train, self.config, state.epoch, first=state.step, group=self.group
-        )
-
-    def _loss(
-        self,
-        state: State,
-        forward: Forward,
-        images: Tensor,
-        labels: Tensor,
-        generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor]:
-        config = self.config
-        place = images.device
-        late = state.epoch >= config.adversarial_epoch
-        with torch.autocast(place.type, torch.bfloat16, states.wanted(config.bf16, place)):
-            kind = state.adversarial if late else "none"
-            images = hardened(state.model, images, labels, kind, config, generator)
-            if states.wanted(config.channels_last, place):
-                images = images.contiguous(memory_format=torch.channels_last)
-            logits = forward(images).float()
-        smoothing = config.label_smoothing
-        return functional.cross_entropy(logits, labels, label_smoothing=smoothing), logits
 
     def _maybe_stop(self, state: State) -> None:
         """Save within an epoch where it is time to, and end the slice where its time is up."""
@@ -173,14 +143,8 @@ class Trainer:
             self._check(state, state.partial[0].item())
             self._save(checkpoint.NAME, state)
         if over:
-            raise Paused(self._where(state))
-
-    def _where(self, state: State) -> str:
-        steps = steps_per_epoch(self.data.train, self.config)
-        return (
-            f"{self.folder} stands in epoch {state.epoch + 1} of {self.config.epochs}, "
-            f"after step {state.step} of {steps}"
-        )
+            steps = steps_per_epoch(self.data.train, self.config)
+            raise Paused(f"{self.folder} {lines.within_epoch(state, self.config, steps)}")
 
     def _check(self, state: State, loss: float) -> None:
         """Raise DivergedError for a loss or a weight that is no finite number."""
@@ -205,8 +169,7 @@ class Trainer:
         if not collapsed(value, state.watched, self.data.classes):
             state.watched = max(state.watched, value)
             return False
-        says = f"epoch {state.epoch}: accuracy under PGD-10 fell from {100 * state.watched:.1f} % "
-        says += f"to {100 * value:.1f} %, catastrophic overfitting"
+        says = lines.collapse(state, value)
         stronger = remedy(state.adversarial)
         if stronger is None:
             progress.line(f"{says}; nothing stronger than {state.adversarial} is left, going on")
@@ -240,7 +203,7 @@ class Trainer:
             self.board.add(metric)
         self._save(checkpoint.NAME, state)
         if self.group.lead:
-            progress.line(epoch_line(metric, config))
+            progress.line(lines.after_epoch(metric, config))
         ended = self.group.from_lead(self.slice.over) or state.epoch == self.slice.stop_epoch
         if state.epoch < config.epochs and ended:
             raise Paused(f"{self.folder} stands after epoch {state.epoch} of {config.epochs}")
@@ -321,44 +284,3 @@ def _restore(
         states.fill(state, path, tensors, meta, config, EVALUATION_KEYS | ASSIGNMENT_KEYS)
         assign_bits(state, config, data, table)
     return state
-
-
-def epoch_line(metric: Mapping[str, Any], config: Config) -> str:
-    """What is printed after an epoch."""
-    watched = ""
-    if "watch_accuracy" in metric:
-        watched = f", under PGD-10 {100 * metric['watch_accuracy']:.2f} %"
-    return (
-        f"epoch {metric['epoch']}/{config.epochs}: loss {metric['loss']:.4f}, test accuracy "
-        f"{100 * metric['test_accuracy']:.2f} %{watched}, mean bits {metric['mean_bits']:.2f}, "
-        f"{metric['images_per_s']:.0f} images/s"
-    )
-
-
-def compiled(model: nn.Module) -> Forward:
-    """The network compiled, but for the first batch of all: it decides on signed codes.
-
-    That decision waits for the device in every layer; compiled, it would cut the network into more
-    pieces than torch is willing to compile, and most of them would run uncompiled for good. Every
-    size of batch is compiled for itself, so let `batch_size` divide the training images.
-    """
-    fast = torch.compile(model, dynamic=False)
-    ranges = [q for q in quantizers(model) if isinstance(q, ActivationQuantizer)]
-
-    def forward(images: Tensor) -> Tensor:
-        logits: Tensor = (fast if all(q.ready for q in ranges) else model)(images)
-        return logits
-
-    return forward
-
-
-def _no_sums(place: torch.device) -> tuple[Tensor, Tensor]:
-    return torch.zeros((), device=place), torch.zeros((), dtype=torch.int64, device=place)
-
-
-def _standing(state: State, loss: Tensor, right: Tensor, seen: int, speed: float) -> str:
-    """What stands beside the bar."""
-    return (
-        f"epoch {state.epoch + 1}: loss {loss.item() / seen:.3f}, accuracy "
-        f"{100 * right.item() / seen:.1f} %, {speed:.0f} images/s"
-    )

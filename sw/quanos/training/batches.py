@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +15,18 @@ from quanos.training.parallel import Group
 from quanos.training.schedule import derive_seed
 
 
+class Batch(NamedTuple):
+    """A process's part of a batch of `total` images: images (b, C, H, W) and labels (b,).
+
+    `generator` is for further draws, which are each process's own.
+    """
+
+    images: Tensor
+    labels: Tensor
+    total: int
+    generator: torch.Generator
+
+
 def steps_per_epoch(split: Split, config: Config) -> int:
     """Batches an epoch: all of nearly the same size, so that no small one upsets batch norm."""
     return max(1, round(len(split) / config.batch_size))
@@ -21,12 +34,8 @@ def steps_per_epoch(split: Split, config: Config) -> int:
 
 def training_batches(
     split: Split, config: Config, epoch: int, *, first: int = 0, group: Group | None = None
-) -> Iterator[tuple[Tensor, Tensor, int, torch.Generator]]:
-    """Shuffled, shifted and mirrored batches from step `first` on, the same for the same place.
-
-    Yields a process's images (b, C, H, W) and labels (b,), the size of the whole batch, and a
-    generator for further draws, which are each process's own.
-    """
+) -> Iterator[Batch]:
+    """Shuffled, shifted and mirrored batches from step `first` on, the same for the same place."""
     group = group or Group()
     generator = torch.Generator().manual_seed(derive_seed(config.seed, "order", epoch))
     order = torch.randperm(len(split), generator=generator).to(split.device)
@@ -43,7 +52,7 @@ def training_batches(
             images = random_flip(images, generator, len(index), part)
         seed = derive_seed(config.seed, f"process {group.rank}", number)
         torch.manual_seed(seed)  # for modules that draw, and so that any step can be resumed at
-        yield images, split.labels[own], len(index), generator.manual_seed(seed)
+        yield Batch(images, split.labels[own], len(index), generator.manual_seed(seed))
 
 
 def random_shift(

@@ -115,7 +115,7 @@ def column(
     ledger: Ledger,
 ) -> dict[str, Any]:
     """What is measured of one network, all of its summary but the prices."""
-    model, bits = state.model, get_bits(state.model)
+    model = state.model
     data = data.to(next(model.parameters()).device)
     with Progress(f"{name}: attacks", count_attacks(config)) as progress:
         result = evaluate(
@@ -129,16 +129,7 @@ def column(
             ledger=ledger,
         )
         progress.line(f"gate {result.gate['verdict']}")
-    return {
-        "policy": _policy(name, config),
-        "bits": bits,
-        "mean_bits": mean(own_layers(model, bits)),
-        "epochs": state.epoch,
-        "sense_epoch": config.sense_epoch,
-        "rounds": state.rounds,
-        "adversarial": state.adversarial,
-        "rollbacks": state.rollbacks,
-        "ans_sensed": state.rounds[0]["ans"],
+    measured = {
         "ans_final": sense(model, data.train, config),
         "clean_accuracy": accuracy(model, data.test),
         "attacked_images": result.images,
@@ -146,7 +137,24 @@ def column(
         "paper": result.paper,
         "strong": result.strong,
         "gate": result.gate,
-    } | _held_out(model, data)
+    }
+    return _trained(name, state, config) | measured | _held_out(model, data)
+
+
+def _trained(name: str, state: State, config: Config) -> dict[str, Any]:
+    """What training came to."""
+    bits = get_bits(state.model)
+    return {
+        "policy": _policy(name, config),
+        "bits": bits,
+        "mean_bits": mean(own_layers(state.model, bits)),
+        "epochs": state.epoch,
+        "sense_epoch": config.sense_epoch,
+        "rounds": state.rounds,
+        "adversarial": state.adversarial,
+        "rollbacks": state.rollbacks,
+        "ans_sensed": state.rounds[0]["ans"],
+    }
 
 
 def _policy(name: str, config: Config) -> str:

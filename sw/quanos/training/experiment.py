@@ -90,9 +90,7 @@ def run_experiment(
     data = prepared(config, limit, data)
     if config.threads:
         torch.set_num_threads(config.threads)
-    fresh(
-        config, data
-    )  # refuses a network, image or device that cannot be before anything is written
+    fresh(config, data)  # refuses what cannot be before anything is written
     from_other_seed(config, data, main_column(config))  # the same for what attacks need
     group = parallel.group(config.device)
     with ExitStack() as stack:
@@ -112,20 +110,23 @@ def run_experiment(
         trained = time.perf_counter()
         columns = dict(evaluate_columns(states, config, data, folder, table, sitting))
         seconds = {"train": trained - start, "evaluate": time.perf_counter() - trained}
-        summary = {
-            "schema": SCHEMA,
-            "dataset": data.name,
-            "model": config.model,
-            "input_shape": list(data.input_shape),
-            "classes": data.classes,
-            "seed": config.seed,
-            "table_sha256": table.sha256,
-            "seconds": seconds,
-            "columns": columns,
-        }
+        summary = _summary(config, data, table) | {"seconds": seconds, "columns": columns}
         write_json(folder / "run.json", origin | {"finished": _now()})
         write_json(folder / SUMMARY, summary)
         return summary
+
+
+def _summary(config: Config, data: Dataset, table: EnergyTable) -> dict[str, Any]:
+    """What a summary says of the run as a whole."""
+    return {
+        "schema": SCHEMA,
+        "dataset": data.name,
+        "model": config.model,
+        "input_shape": list(data.input_shape),
+        "classes": data.classes,
+        "seed": config.seed,
+        "table_sha256": table.sha256,
+    }
 
 
 def tasks(config: Config, folder: Path, limit: int, table: EnergyTable) -> Iterator[Task]:
@@ -159,23 +160,11 @@ def train_columns(
     name = main_column(config)
     state = train(config, data, folder, label=name, sitting=sitting, table=table)
     yield name, state
+    options: dict[str, Any] = {"warm": folder / SENSED, "sitting": sitting, "table": table}
     for baseline in config.baselines:
         own = replace(config, baselines=(), **_baseline(baseline, state.model, data, config, table))
-        place = folder / baseline
-
-        group.from_lead(partial(make_ready, place, own))
-        yield (
-            baseline,
-            train(
-                own,
-                data,
-                place,
-                label=baseline,
-                warm=folder / SENSED,
-                sitting=sitting,
-                table=table,
-            ),
-        )
+        group.from_lead(partial(make_ready, folder / baseline, own))
+        yield baseline, train(own, data, folder / baseline, label=baseline, **options)
 
 
 def _baseline(

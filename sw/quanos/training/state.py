@@ -101,6 +101,11 @@ def fresh(config: Config, data: Dataset) -> State:
     return State(model, optimizer, adversarial=config.adversarial)
 
 
+def no_sums(place: torch.device) -> tuple[Tensor, Tensor]:
+    """The sums of `State.partial` before the first step; both scalar."""
+    return torch.zeros((), device=place), torch.zeros((), dtype=torch.int64, device=place)
+
+
 def read(folder: Path, warm: Path | None) -> tuple[Path, dict[str, Tensor], dict[str, Any]] | None:
     """The checkpoint to go on from: the folder's own, else `warm`, else none."""
     own = folder / checkpoint.NAME
