@@ -128,10 +128,13 @@ class PowerModel:
         by_cell = defaultdict(list)
         for i, instance in enumerate(netlist.instances):
             by_cell[instance.cell].append(i)
-        self.groups = [
-            CellPower(library.cells[name], netlist, np.array(members), slews, loads)
-            for name, members in sorted(by_cell.items())
-        ]
+        try:
+            self.groups = [
+                CellPower(library.cells[name], netlist, np.array(members), slews, loads)
+                for name, members in sorted(by_cell.items())
+            ]
+        except FlowError as error:
+            raise FlowError(f"{library.path or library.name}: {error}") from None
 
     def __call__(self, activity: Activity, clock_ps: float, vdd_v: float | None = None) -> Power:
         """Power at an activity per clock cycle; `vdd_v` defaults to the library's own supply."""

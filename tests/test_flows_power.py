@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +16,7 @@ from test_flows_synth import MAC
 from test_flows_timing import PIPE, PORTS
 
 from flows.cells.boolean import Function
+from flows.cells.lut import Lut
 from flows.console import FlowError
 from flows.energy import stages
 from flows.energy.cell_power import StateWords
@@ -279,6 +281,7 @@ def test_saif_keeps_the_activity(mac, tmp_path):
     [
         (lambda text: text.replace("w\\[0\\]", "other"), r"lacks 1 of .* the first is w\[0\]"),
         (lambda text: text.replace("(DURATION", "(LENGTH"), "no DURATION"),
+        (lambda text: re.sub(r"\(DURATION \d+", "(DURATION 1e-320", text), "no DURATION"),
         (lambda text: text[: len(text) // 2], "ends inside a parenthesis"),
         (lambda text: ")" + text, "closes nothing"),
         (lambda text: "(OTHER)", "no SAIF file"),
@@ -292,6 +295,23 @@ def test_bad_saif_is_one_sentence(mac, tmp_path, change, says):
     path.write_text(change(path.read_text()))
     with pytest.raises(FlowError, match=says):
         read_saif(path, mac)
+
+
+@pytest.mark.parametrize(
+    ("axis", "column"),
+    [([0.0, 1e-309], [0.0, 1.0]), ([0.0, 1.0], [-1e308, 1e308])],
+    ids=["steep axis", "steep values"],
+)
+def test_a_power_table_that_overflows_is_named_with_its_cell(mac, axis, column):
+    """The energies came out as inf or NaN, behind a warning of numpy's."""
+    steep = Lut.of(axis, [0.0], column)
+    nand = LIBRARY.cells["NAND2_X1"]
+    tables = tuple(replace(table, rise=steep) for table in nand.internal_power)
+    library = replace(
+        LIBRARY, cells=LIBRARY.cells | {"NAND2_X1": replace(nand, internal_power=tables)}
+    )
+    with pytest.raises(FlowError, match="lib: cell NAND2_X1: its power tables give no"):
+        PowerModel(mac, library)
 
 
 def test_library_without_power_tables_is_refused(mac):

@@ -164,7 +164,13 @@ class CellPower:
         return self._mean_edge(power.rise, power.fall, slew, load)
 
     def _mean_edge(self, rise: Lut, fall: Lut, slew: Floats, load: Floats) -> Floats:
-        total: Floats = rise(slew[:, 0], load[:, 0]) + fall(slew[:, 1], load[:, 1])
+        with np.errstate(all="ignore"):
+            total: Floats = rise(slew[:, 0], load[:, 0]) + fall(slew[:, 1], load[:, 1])
+        if not np.all(np.isfinite(total)):
+            raise FlowError(
+                f"cell {self.cell.name}: its power tables give no finite energy at the slews and "
+                "loads that it has here; mend them."
+            )
         return total / 2
 
     def _opposes(self, power: InternalPower) -> bool:

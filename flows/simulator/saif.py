@@ -126,7 +126,7 @@ def _saif(tree: list[Any], path: Path | str, netlist: Netlist) -> Saif:
     counts = [names.get(n, {}) for n in netlist.nets]
     t0, t1, tc = (np.array([c.get(key, 0.0) for c in counts]) for key in ("T0", "T1", "TC"))
     duration = next((_number(x[1]) for x in tree if x[0] == "DURATION"), 0.0) * ps
-    if duration <= 0:
+    if duration < 1 / LARGEST:
         raise FlowError(f"{path} has no DURATION; activity per cycle cannot be told.")
     return Saif(duration, t0 * ps, t1 * ps, tc)
 
