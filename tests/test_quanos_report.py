@@ -163,6 +163,57 @@ def test_masked_result_is_never_shown_as_robustness(tmp_path: Path) -> None:
     assert text.count("QUANOS (masked: no robustness)") == 3
 
 
+WEAK = "3 times the steps and restarts still take 4.0 points at epsilon 0.1"
+UNREAD = "accuracy under attack is no robustness"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "clean", "says", "silent"),
+    [
+        ("passes", 0.97, ["passes: no sign of masked gradients"], [UNREAD, "hardly learnt"]),
+        ("passes", 0.12, ["12.0 % of the clean images, where guessing reaches 10.0 %"], [UNREAD]),
+        (
+            f"masked: {WEAK}",
+            0.97,
+            ["more steps and restarts (strong_steps,", "too weak ("],
+            ["bli"],
+        ),
+        ("masked: FGSM beats PGD", 0.97, ["cannot see through this network"], ["more steps and"]),
+        (f"masked: {WEAK}; FGSM beats PGD", 0.97, ["cannot see through"], ["more steps and"]),
+    ],
+)
+def test_a_verdict_says_what_it_means_and_what_to_do(
+    tmp_path: Path, verdict: str, clean: float, says: list[str], silent: list[str]
+) -> None:
+    content = summary()
+    content["columns"]["quanos"] |= {"clean_accuracy": clean}
+    content["columns"]["quanos"]["gate"]["verdict"] = verdict
+    text = words(rendered(write_run(tmp_path / "run", content)))
+    text = text.partition("What the words mean")[0]
+    assert [part for part in says if part not in text] == []
+    assert [part for part in silent if part in text] == []
+
+
+def test_accuracies_that_are_all_alike_end_at_100_percent(tmp_path: Path) -> None:
+    content = summary()
+    for one in content["columns"].values():
+        one["clean_accuracy"] = 1.0
+    page = rendered(write_run(tmp_path / "run", content))
+    assert ">100 %<" in page
+    assert ">120 %<" not in page
+
+
+@pytest.mark.parametrize("name", ["folder", "tensors"])
+def test_a_data_set_of_ones_own_is_no_name(tmp_path: Path, name: str) -> None:
+    folder = write_run(tmp_path / "run", summary() | {"dataset": name})
+    assert "classifies 97.1 % of its test images right" in words(rendered(folder))
+
+
+def test_a_network_that_is_not_known_says_how_to_show_its_layers(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", summary() | {"model": "ginkgo"})
+    assert "quanos --import MODULE report" in words(rendered(folder))
+
+
 def test_layers_are_priced_as_the_run_was(run: Path) -> None:
     content = summary()
     assert "Energy of each layer" in words(rendered(run))
@@ -198,7 +249,7 @@ def test_page_holds_all_it_shows(run: Path) -> None:
     links = Links()
     links.feed(page)
     assert links.open == []
-    assert links.links == []
+    assert links.links == ["a href=#words"]
     assert not {"script", "link", "img", "iframe", "object", "base"} & set(links.tags)
     assert not re.search(r"https?:|url\(|@import|nan\b", page)
     assert links.tags.count("figure") == 12
@@ -342,7 +393,7 @@ def test_several_runs_side_by_side(tmp_path: Path, run: Path) -> None:
     page = render([read_run(run), read_run(other)], EnergyTable.load(), "html")
     links = Links()
     links.feed(page)
-    assert links.links == ["a href=#run-1", "a href=#run-2"]
+    assert links.links == ["a href=#words", "a href=#run-1", "a href=#run-2"]
     assert [f'id="run-{number}"' in page for number in (1, 2, 3)] == [True, True, False]
     assert page.count("<h2>Results</h2>") == 2
     beside = words(page.partition('id="run-1"')[0])

@@ -35,7 +35,12 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     names = ("digits", "ans-5bit-seed0", f"{LONG}-4.5bit-seed12")
     table = EnergyTable.load()
-    runs = [read_run(write_run(folder / name, summary())) for name in names]
+    masked = summary()
+    masked["columns"]["quanos"]["gate"]["verdict"] = "masked: FGSM beats PGD"
+    contents = (summary(), masked, summary())
+    runs = [
+        read_run(write_run(folder / name, one)) for name, one in zip(names, contents, strict=True)
+    ]
     alone = summary()
     alone["columns"] = {name: alone["columns"][name] for name in ("quanos", "16")}
     for name, reached in {"quanos": 0.9978, "16": 0.9956}.items():  # ticks as long as 99.65 %
@@ -120,6 +125,70 @@ def test_nothing_is_cut_off_or_too_small_to_read(browser, pages, name, device) -
     assert browser.evaluate(OUTSIDE) == []
     assert browser.evaluate(CLIPPED) == []
     assert browser.evaluate(SMALL) == []
+
+
+PALE = """
+(() => {
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d");
+  const colour = (text) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = text;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const light = (text) => {
+    const [r, g, b] = colour(text).map((x) => x / 255)
+      .map((x) => x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (one) => {
+    const own = getComputedStyle(one).backgroundColor;
+    return colour(own)[3] == 255 || !one.parentElement ? own : ground(one.parentElement);
+  };
+  return [...document.querySelectorAll("main *, footer *")].filter((one) =>
+    [...one.childNodes].some((node) => node.nodeType == 3 && node.data.trim())
+  ).map((one) => {
+    const style = getComputedStyle(one), svg = one.closest("svg");
+    const pair = [light(svg ? style.fill : style.color), light(ground(svg ?? one))].sort((a, b) => a - b);
+    return [(pair[1] + 0.05) / (pair[0] + 0.05), one.textContent];
+  }).filter(([ratio]) => ratio < 4.5);
+})()
+"""
+"""Texts whose contrast with what is behind them is below that of WCAG 2.2, 1.4.3."""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("name", ["one", "several"])
+def test_every_text_stands_out_from_its_ground(browser, pages, name, dark) -> None:
+    browser.show(pages[name], *DEVICES["desktop"], dark=dark)
+    browser.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true })")
+    assert browser.evaluate(PALE) == []
+
+
+UNREACHED = """
+[...document.querySelectorAll("thead th:not([scope]), tbody th:not([scope]), th:empty, "
+  + ".scroll:not([tabindex='0']), svg:not([aria-label]):not([aria-hidden])")]
+  .map((one) => one.outerHTML.slice(0, 120))
+"""
+
+
+@pytest.mark.parametrize("name", ["one", "several"])
+def test_readers_of_screens_and_keyboards_reach_everything(browser, pages, name) -> None:
+    browser.show(pages[name], *DEVICES["desktop"], dark=False)
+    assert browser.evaluate(UNREACHED) == []
+    unfolds = "new Promise((done) => setTimeout(() => done(%s.open), 300))"
+    browser.evaluate("location.hash = '#words'")
+    assert browser.evaluate(unfolds % "document.querySelector('#words').closest('details')")
+
+
+def test_paper_has_what_the_screen_folds(browser, pages) -> None:
+    browser.show(pages["several"], *DEVICES["desktop"], dark=False)
+    folded = "[...document.querySelectorAll('main details')].filter((o) => o.offsetHeight < 60)"
+    assert browser.evaluate(f"{folded}.length") > 5
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    left = browser.evaluate(f"{folded}.length")
+    browser.call("Emulation.setEmulatedMedia", media="")
+    assert left == 0
 
 
 @pytest.mark.parametrize("name", ["one", "several"])

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from flows.table import EnergyTable
+from quanos.models import UnknownModelError
 from quanos.reporting import charts
 from quanos.reporting.headline import MEASURED
 from quanos.reporting.layer_energy import layer_energy
 from quanos.reporting.markup import Markup, element, join
 from quanos.reporting.result_table import digits, energy_unit
+from quanos.reporting.results import ABSENT
 from quanos.results import WORST_CASE, Column, Run
 
 POINT = MEASURED[0]
@@ -64,15 +66,26 @@ def _ans(column: Column) -> Markup | None:
     drawing = join(charts.key(names), charts.bars(rows, high))
     text = (
         "ANS, Eq. 2: how far FGSM moves a layer's activations. "
-        f"{len(column.rounds)} round(s) of sensing decide the bits; the end decides nothing."
+        f"{_rounds(len(column.rounds))} the bits; the end decides nothing."
     )
     return figure("Adversarial noise sensitivity", drawing, text)
+
+
+def _rounds(count: int) -> str:
+    return "One round of sensing decides" if count == 1 else f"{count} rounds of sensing decide"
 
 
 def _layer_energy(run: Run, table: EnergyTable | None) -> Markup | None:
     if table is None or POINT not in run.main.prices:
         return None
-    priced = layer_energy(run, run.main, table, POINT)
+    try:
+        priced = layer_energy(run, run.main, table, POINT)
+    except UnknownModelError:
+        text = (
+            f"The network {run.model} is not known here: quanos --import MODULE report ..., with "
+            "the module that registers it, shows them."
+        )
+        return figure("Energy of each layer", element("p", ABSENT), text)
     if not priced:
         return None
     names = {"s0": "memory accesses", "s1": "MACs"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from quanos.reporting.result_table import digits, energy_unit, epsilon_text, memory_unit
+from quanos.reporting.verdict import reasons, too_weak
 from quanos.results import Column, Run
 
 MEASURED = (
@@ -35,12 +36,17 @@ def headline(run: Run) -> str:
 
 def _against(run: Run) -> str:
     column = run.main
-    reached = f"classifies {100 * column.clean_accuracy:.1f} % of {run.dataset} right"
+    reached = f"classifies {100 * column.clean_accuracy:.1f} % of {_images(run)} right"
     full = named(run, "16")
     if full is None:
         return reached
     points = 100 * (column.clean_accuracy - full.clean_accuracy)
     return f"{reached}, {_points(points)} the 16-bit network,"
+
+
+def _images(run: Run) -> str:
+    """What was classified; a data set of one's own has no name."""
+    return "its test images" if run.dataset in ("folder", "tensors") else run.dataset
 
 
 def _points(points: float) -> str:
@@ -131,8 +137,9 @@ def _robustness(run: Run) -> Iterator[str]:
         yield f"Images that withstand every attack of the strong protocol: {'; '.join(texts)}."
     for column in run.columns:
         if column.gate.masked:
+            found = "too weak" if too_weak(column) else "blind"
             yield (
-                f"{column.title}: the gate finds the attacks blind ({reasons(column)}), so its "
+                f"{column.title}: the gate finds the attacks {found} ({reasons(column)}), so its "
                 "accuracy under attack is no robustness."
             )
 
@@ -140,11 +147,6 @@ def _robustness(run: Run) -> Iterator[str]:
 def _withstood(column: Column) -> str:
     first = min(column.worst_case, key=lambda row: row.epsilon)
     return f"{column.title} {100 * first.accuracy:.1f} % at epsilon {epsilon_text(first.epsilon)}"
-
-
-def reasons(column: Column) -> str:
-    """Why the gate does not let the column pass."""
-    return column.gate.verdict.removeprefix("masked:").strip() or "no reason given"
 
 
 def _chance(run: Run) -> str:

@@ -35,7 +35,7 @@ def _section(run: Run, measured: EnergyTable) -> Markup:
     head = ("layer", "bits", *(f"{scheme}, fJ (of uniform)" for scheme in SCHEMES))
     return join(
         element("h2", f"Layers on their own operands: {run.name}"),
-        table(head, rows),
+        table(head, rows, numbers=1),
         element("p", " ".join(_totals(shapes, run, measured)), class_="small"),
     )
 
@@ -61,7 +61,10 @@ def _energies(
 
 def _totals(shapes: Sequence[LayerShape], run: Run, measured: EnergyTable) -> Iterator[str]:
     """One image's MACs by both, scheme by scheme, in words."""
-    yield "Energy per MAC at the nominal supply; in brackets, times that of uniform random codes."
+    yield (
+        "Energy per MAC at the nominal supply, driven by the layer's own weights and activations; "
+        "in brackets, times that of uniform random codes, which the table's prices rest on."
+    )
     yield "All MACs of one image, own operands against uniform codes:"
     sums = []
     for scheme in SCHEMES:

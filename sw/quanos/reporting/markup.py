@@ -48,12 +48,17 @@ def element(name: str, /, *content: Content, **attributes: str | float | None) -
     return Markup(start if name in VOID else f"{start}{join(*content)}</{name}>")
 
 
-def table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> Markup:
-    """A table of texts that scrolls within the page where it is too wide."""
-    body = element("tbody", [_cells("td", row) for row in rows])
-    whole = element("table", element("thead", _cells("th", head)), body)
-    return element("div", whole, class_="scroll")
+def table(head: Sequence[str], rows: Iterable[Iterable[str]], numbers: int) -> Markup:
+    """A table of texts, numbers from column `numbers` on, that scrolls where it is too wide."""
+
+    def line(kind: str, texts: Iterable[str], scope: str | None = None) -> Markup:
+        styles = ((text, "number" if i >= numbers else None) for i, text in enumerate(texts))
+        return element("tr", [element(kind, t, class_=style, scope=scope) for t, style in styles])
+
+    body = element("tbody", [line("td", row) for row in rows])
+    return scrolled(element("table", element("thead", line("th", head, "col")), body))
 
 
-def _cells(kind: str, texts: Iterable[str]) -> Markup:
-    return element("tr", [element(kind, text) for text in texts])
+def scrolled(whole: Markup) -> Markup:
+    """A table that scrolls within the page where it is too wide, by the keyboard too."""
+    return element("div", whole, class_="scroll", tabindex=0, role="group", aria_label="table")

@@ -11,12 +11,14 @@ from flows.table import EnergyTable
 from quanos import __version__
 from quanos.reporting.beside import beside, short_names
 from quanos.reporting.figures import POINT, curves, layers, mac_energy
+from quanos.reporting.glossary import glossary, link
 from quanos.reporting.headline import compared, headline, losses, paragraphs
 from quanos.reporting.layers import own_operands
 from quanos.reporting.markup import Markup, element, join
 from quanos.reporting.pareto import accuracy_energy
+from quanos.reporting.result_table import epsilon_text
 from quanos.reporting.results import ABSENT, gates, results
-from quanos.results import Run
+from quanos.results import Column, Run
 from quanos.storage.jsonfile import printable
 
 
@@ -43,7 +45,7 @@ def page(runs: Sequence[Run], prices: EnergyTable | None, layers_path: Path | No
     own = own_operands(runs, layers_path)
     main = [beside(runs, names, anchors), sections, own, mac_energy(prices)]
     foot = element("footer", _provenance(runs, prices))
-    body = element("body", element("main", main), foot)
+    body = element("body", element("main", main, glossary()), foot)
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
 
 
@@ -56,7 +58,7 @@ def _run(run: Run, prices: EnergyTable | None, name: str, anchor: str, *, alone:
     )
     return element(
         "section",
-        element("p", kicker, class_="kicker"),
+        element("p", kicker, [" · ", link()] if alone else None, class_="kicker"),
         element("h1" if alone else "h2", headline(run), class_="headline"),
         _tiles(run),
         _losses(run),
@@ -100,9 +102,20 @@ def _tiles(run: Run) -> Markup:
     if POINT in column.prices:
         share = 100 * column.prices[POINT].ratio_to_16
         tiles.insert(2, (f"{share:.0f} %", "of the 16-bit energy, DVAFS, nominal"))
-    tiles.append(("masked" if column.gate.masked else "passes", "gate: can the attacks be read?"))
+    tiles.append(_gate(column))
     shown = [element("div", element("b", value), text, class_="tile") for value, text in tiles]
     return element("div", shown, class_="tiles")
+
+
+def _gate(column: Column) -> tuple[str, str]:
+    """What withstands all attacks, if the gate lets it be read."""
+    if column.gate.masked:
+        return "masked", "the gate: attacks cannot be believed, no robustness to report"
+    if not column.worst_case:
+        return "passes", "the gate: attacks can be believed"
+    first = min(column.worst_case, key=lambda row: row.epsilon)
+    epsilon = epsilon_text(first.epsilon)
+    return f"{100 * first.accuracy:.1f} %", f"withstand all attacks at {epsilon}; the gate passes"
 
 
 def _losses(run: Run) -> Markup | None:

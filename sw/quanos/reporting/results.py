@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from quanos.reporting.headline import reasons
-from quanos.reporting.markup import Markup, element, join, table
+from quanos.reporting.markup import Markup, element, join, scrolled, table
 from quanos.reporting.result_table import ATTACKS, PARTS, Row, digits, epsilon_text, result_rows
+from quanos.reporting.verdict import verdict
 from quanos.results import Run
 
 ABSENT = "\N{EN DASH}"
@@ -37,13 +37,14 @@ def results(run: Run) -> Markup:
 
 
 def _table(run: Run, rows: Sequence[Row]) -> Markup:
-    head = [element("th", ""), *(element("th", c.title, class_="number") for c in run.columns)]
+    titles = [element("th", c.title, class_="number", scope="col") for c in run.columns]
+    head = [element("td", ""), *titles]
     bodies = [
         element("tbody", _group(group, members := list(found), len(head)), _rows(run, members))
         for group, found in groupby(rows, key=lambda row: row.group)
     ]
     whole = element("table", element("thead", element("tr", head)), bodies)
-    return element("div", whole, class_="scroll")
+    return scrolled(whole)
 
 
 def _group(name: str, rows: Sequence[Row], columns: int) -> Markup:
@@ -77,19 +78,10 @@ def _cell(row: Row, value: float | None, ratio: float | None, *, masked: bool) -
 
 def gates(run: Run) -> Markup:
     """The gate's verdict on every column in plain words, with its numbers to unfold."""
-    rows = []
-    for column in run.columns:
-        if column.gate.masked:
-            text = (
-                f"is masked: {reasons(column)}. The attacks cannot see through this network, so "
-                "its accuracy under attack is no robustness."
-            )
-        else:
-            text = (
-                "passes: no sign of masked gradients, so the accuracies under attack can be read "
-                "as they stand."
-            )
-        rows.append(element("li", element("b", column.title), " ", text))
+    rows = [
+        element("li", element("b", column.title), " ", verdict(column, run.classes))
+        for column in run.columns
+    ]
     title = element("h3", "Can the attacks be believed?")
     return join(title, element("ul", rows), element("details", _gate_numbers(run)))
 
@@ -118,7 +110,7 @@ def _gate_numbers(run: Run) -> Markup:
     ]
     title = element("summary", "The gate's numbers: accuracy under each, and what stands beside it")
     texts = element("ul", [element("li", text) for text in _beside(run)], class_="small")
-    return join(title, element("div", table(head, rows), class_="scroll"), texts)
+    return join(title, table(head, rows, numbers=2), texts)
 
 
 def _percent(share: float | None) -> str:

@@ -144,7 +144,9 @@ def legend(series: Sequence[Series]) -> Markup:
             element("path", d="M0 7H26", class_=_line_class(one), fill="none") if one.line else None
         )
         marker = _marker(one, 13, 7) if one.markers else None
-        swatch = element("svg", stroke, marker, viewBox="0 0 26 14", class_="swatch")
+        swatch = element(
+            "svg", stroke, marker, viewBox="0 0 26 14", class_="swatch", aria_hidden="true"
+        )
         entries.append(element("li", swatch, one.name))
     return element("ul", entries, class_="legend")
 
