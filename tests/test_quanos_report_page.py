@@ -149,8 +149,9 @@ PALE = """
     [...one.childNodes].some((node) => node.nodeType == 3 && node.data.trim())
   ).map((one) => {
     const style = getComputedStyle(one), svg = one.closest("svg");
-    const pair = [light(svg ? style.fill : style.color), light(ground(svg ?? one))].sort((a, b) => a - b);
-    return [(pair[1] + 0.05) / (pair[0] + 0.05), one.textContent];
+    const text = light(svg ? style.fill : style.color), behind = light(ground(svg ?? one));
+    const [less, more] = [Math.min(text, behind), Math.max(text, behind)];
+    return [(more + 0.05) / (less + 0.05), one.textContent];
   }).filter(([ratio]) => ratio < 4.5);
 })()
 """
