@@ -134,6 +134,8 @@ BAD_OPTIONS = [
     (["--a-width", "33"], "a_width must be a whole number from 1 to 32, not 33"),
     (["--scheme", "dg", "--w-width", "1"], "w_width must be a whole number from 2 to 32, not 1"),
     (["--scheme", "dvafs", "--w-width", "8"], "needs w_width and a_width to be equal"),
+    (["--min-lane", "8"], "mac_fixed_w16a16 does not split into lanes; leave --min-lane out"),
+    (["--scheme", "dg", "--rows", "2", "--min-lane", "4"], "array_dg_16_2x8 does not split into"),
     (["--all", "--rows", "2"], "--all and --arrays write designs of their own; leave --rows out"),
     (["--all", "--scheme", "dg"], "designs of their own; leave --scheme out, or them"),
     (["--arrays", "--guard-bits", "3"], "designs of their own; leave --guard-bits out, or them"),

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from amaranth.back import rtlil
 from amaranth.hdl import (
@@ -185,10 +185,10 @@ def _read(path: Path, kind: type[Spec]) -> Spec:
         ) from None
 
 
-def chosen_specs(args: argparse.Namespace) -> list[MacSpec] | list[ArraySpec]:
+def chosen_specs(args: argparse.Namespace) -> list[MacSpec | ArraySpec]:
     """What the options ask for: the default designs, or the one that they describe.
 
-    One of the options of arrays makes it an array.
+    Raises ValueError for options that say nothing of what is asked for.
     """
     names = ("scheme", "encoding", *OPTIONS, *ARRAY_OPTIONS)
     given = {name: value for name in names if (value := getattr(args, name)) is not None}
@@ -199,11 +199,19 @@ def chosen_specs(args: argparse.Namespace) -> list[MacSpec] | list[ArraySpec]:
                 f"--all and --arrays write designs of their own; leave {option} out, or them."
             )
         return (default_specs() if args.all else []) + (default_arrays() if args.arrays else [])
-    if not given.keys() & ARRAY_OPTIONS:
-        return [MacSpec(**given)]
-    if "guard_bits" in given:
+    return [_described(given)]
+
+
+def _described(given: dict[str, Any]) -> MacSpec | ArraySpec:
+    """The one design of these parameters; one of the parameters of arrays makes it an array."""
+    array = bool(given.keys() & ARRAY_OPTIONS)
+    if array and "guard_bits" in given:
         raise ValueError("an array's guard bits follow from --k-max; leave --guard-bits out.")
-    return [ArraySpec(**given)]
+    spec = ArraySpec(**given) if array else MacSpec(**given)
+    mac = spec.mac if isinstance(spec, ArraySpec) else spec
+    if "min_lane" in given and not mac.subword:
+        raise ValueError(f"{spec.name} does not split into lanes; leave --min-lane out.")
+    return spec
 
 
 def _parser() -> Parser:
