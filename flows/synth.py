@@ -165,6 +165,26 @@ def synthesize_all(
 
 def _arguments() -> argparse.Namespace:
     parser = Parser("python -m flows.synth", __doc__)
+    _add_design(parser)
+    _add_mapping(parser)
+    add = parser.add_argument
+    add("--out", type=Path, required=True, help="folder for the results")
+    add("--page", type=Path, metavar="FILE.md", help="write the table as Markdown")
+    add("--workers", type=int, default=2, help="designs at a time (default: 2)")
+    parser.add_plan()
+    parser.add_json()
+    arguments = parser.parse_args()
+    if arguments.rtl and (arguments.sources or arguments.top):
+        parser.error("give either --rtl DIR or DESIGN.v with --top NAME")
+    if not arguments.rtl and not (arguments.sources and arguments.top):
+        parser.error("give DESIGN.v... --top NAME, or --rtl DIR")
+    if not arguments.clock_ps > 0 or arguments.workers < 1:
+        parser.error("--clock-ps and --workers must be positive")
+    return arguments
+
+
+def _add_design(parser: Parser) -> None:
+    """What is synthesised."""
     add = parser.add_argument
     add("sources", nargs="*", type=Path, metavar="DESIGN.v")
     add("--top", help="name of the top module")
@@ -184,8 +204,12 @@ def _arguments() -> argparse.Namespace:
         "--rtl", type=Path, action="append", default=[], metavar="DIR",
         help="synthesise every .v file in DIR; may be given again",
     )  # fmt: skip
+
+
+def _add_mapping(parser: Parser) -> None:
+    """Onto which cells, and how."""
+    add = parser.add_argument
     add("--liberty", type=Path, help="library to map to (default: the shipped one)")
-    add("--out", type=Path, required=True, help="folder for the results")
     add("--clock-ps", type=float, default=Options.clock_ps, metavar="N")
     add(
         "--clockgate",
@@ -200,33 +224,12 @@ def _arguments() -> argparse.Namespace:
         help="use full and half adder cells (default: where the library has them)",
     )
     add("--dont-use", action="append", default=[], metavar="CELL")
-    add("--page", type=Path, metavar="FILE.md", help="write the table as Markdown")
-    add("--workers", type=int, default=2, help="designs at a time (default: 2)")
-    parser.add_plan()
-    parser.add_json()
-    arguments = parser.parse_args()
-    if arguments.rtl and (arguments.sources or arguments.top):
-        parser.error("give either --rtl DIR or DESIGN.v with --top NAME")
-    if not arguments.rtl and not (arguments.sources and arguments.top):
-        parser.error("give DESIGN.v... --top NAME, or --rtl DIR")
-    if not arguments.clock_ps > 0 or arguments.workers < 1:
-        parser.error("--clock-ps and --workers must be positive")
-    return arguments
 
 
 def main() -> int:
     """Synthesise what the arguments name; write netlists and cell models, print the table."""
     arguments = _arguments()
-    options = Options(
-        clock_ps=arguments.clock_ps,
-        hierarchical=arguments.hierarchical,
-        booth=arguments.booth,
-        extract_fa=arguments.extract_fa,
-        dont_use=tuple(arguments.dont_use),
-        include=tuple(arguments.include),
-        define=tuple(arguments.define),
-        parameters=tuple(arguments.parameter),
-    )
+    options = _options(arguments)
     library = Library.load(arguments.liberty)
     jobs = [job for folder in arguments.rtl for job in jobs_in(folder)]
     jobs = jobs or [Job.of(arguments.top, arguments.sources)]
@@ -251,6 +254,19 @@ def main() -> int:
     else:
         synth_print.show(results, jobs)
     return 0
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    return Options(
+        clock_ps=arguments.clock_ps,
+        hierarchical=arguments.hierarchical,
+        booth=arguments.booth,
+        extract_fa=arguments.extract_fa,
+        dont_use=tuple(arguments.dont_use),
+        include=tuple(arguments.include),
+        define=tuple(arguments.define),
+        parameters=tuple(arguments.parameter),
+    )
 
 
 def _label(result: Synthesis) -> str:
