@@ -106,6 +106,7 @@ def test_codes_outside_the_mode_are_refused_by_name(name, code):
         ({"w": np.arange(3), "a": np.arange(4)}, "arrays of one length"),
         ({"w": np.array([], int)}, "array w must hold integers"),
         ({"w": np.array([None])}, "is no .npz file of arrays"),
+        ({"w": np.array([2**63], np.uint64)}, "array w holds 9223372036854775808; 92"),  # was -2^63
     ],
 )
 def test_files_that_are_no_stimulus_are_refused(arrays, sentence, tmp_path):

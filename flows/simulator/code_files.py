@@ -14,6 +14,7 @@ from flows.console import FlowError
 from hw.rtl.npz import read_npz
 
 Codes = NDArray[np.int64]
+LARGEST = 2**63 - 1  # what an unsigned number beyond it would be read as is negative
 _NUMBERS = ("w_bits", "a_bits", "a_signed")
 
 
@@ -35,6 +36,8 @@ def _arrays(path: Path | str) -> dict[str, Codes]:
     for name, array in arrays.items():
         if array.dtype.kind not in "iu" or array.size == 0:
             raise FlowError(f"{path}: array {name} must hold integers, not {array.dtype}.")
+        if int(array.max()) > LARGEST:
+            raise FlowError(f"{path}: array {name} holds {array.max()}; {LARGEST} is the largest.")
     return {name: array.reshape(-1).astype(np.int64) for name, array in arrays.items()}
 
 
