@@ -136,6 +136,46 @@ def test_networks_of_shapes_that_nobody_planned_for(
     assert different or agreement.largest_logit_error < 1e-5
 
 
+class Normalised(nn.Module):
+    """Normalises by itself, as networks of other people do, and scales between its layers."""
+
+    def __init__(self, normalise: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([0.4, 0.5]).view(2, 1, 1))
+        self.register_buffer("std", torch.tensor([0.2, 0.3]).view(1, 2, 1, 1))
+        self.normalise = normalise
+        self.stem, self.tip = nn.Conv2d(2, 4, 3), nn.Conv2d(4, 4, 3)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.stem(self.normalise(self, x)))
+        x = functional.adaptive_avg_pool2d(2 * self.tip(x) - 0.1, 1)
+        return self.head(torch.flatten(x, 1))
+
+
+@pytest.mark.parametrize(
+    "normalise",
+    [
+        lambda net, x: (x - net.mean) / net.std,
+        lambda net, x: (x - 0.5) / 0.25,
+        lambda net, x: 2 * x - 1,
+        lambda net, x: 1 - x,
+        lambda net, x: x.sub(net.mean).div(net.std),
+        lambda net, x: torch.mul(x, 3.0) + net.mean,
+        lambda net, x: (x - torch.tensor(0.5)) * 2,
+    ],
+)
+def test_networks_that_normalise_by_themselves(normalise: Any, tmp_path: Path) -> None:
+    shape = (2, 8, 8)
+    model = seen(Normalised(normalise), shape, 5)
+    save(tmp_path / "net.safetensors", program_of(model, shape))
+    agreement = compare(model, load(tmp_path / "net.safetensors"), torch.rand(6, *shape))
+    assert agreement.exact
+    assert agreement.same_class == 6
+    assert agreement.largest_logit_error < 1e-5
+    assert [one.kind for one in trace(model)].count("affine") == 1  # the input's; others fold
+
+
 def test_operands_multiply_to_the_sums(tmp_path: Path) -> None:
     shape = SMALL["mobilenetv2"]
     model = seen(build_model("mobilenetv2", shape, 10), shape, 4)
@@ -179,6 +219,12 @@ REFUSED: list[tuple[Callable[[], nn.Module], str]] = [
     (lambda: sequence(nn.AdaptiveAvgPool2d(2)), "only global averages"),
     (lambda: sequence(nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular")), "pads with circ"),
     (Branching, "cannot be followed"),
+    (lambda: Normalised(lambda net, x: x[:, [0, 0]] - net.mean), r"getitem.*cannot be exported"),
+    (lambda: Normalised(lambda net, x: 1 / (x + net.mean)), r"truediv.*cannot be exported"),
+    (
+        lambda: Normalised(lambda net, x: (x + net.mean) * torch.ones(8, 8)),
+        r"constant of shape \(8, 8\)",
+    ),
 ]
 
 

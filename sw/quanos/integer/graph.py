@@ -7,7 +7,7 @@ An operation has a name (that of its module where it has one), a kind, the names
 attributes that JSON can hold, and arrays. Kinds, with `x` for the real values between operations:
 
     input       the image, (B, C, H, W) in [0, 1]
-    affine      x * scale + offset                       scale, offset (C,)
+    affine      x * scale + offset                       scale, offset (C,), or (1,) for all
     conv        quantizes x, convolves codes             codes (O, I / groups, kh, kw), scale and
                                                          offset (O,): real output = sum * scale +
                                                          offset; attributes bits, a_step, w_step,
@@ -31,8 +31,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
+from quanos.integer.constants import Constants, affine, constant
 from quanos.integer.kinds import FUNCTIONS, METHODS, MODULES, Array, real
 from quanos.layers import QuantConv2d, QuantLayer, QuantLinear
 from quanos.models import Normalize
@@ -74,10 +75,14 @@ def trace(model: nn.Module) -> list[Operation]:
     modules = dict(model.named_modules())
     operations: dict[str, Operation] = {}
     names: dict[fx.Node, str] = {}
+    constants: dict[fx.Node, Tensor] = {}
     for node in nodes:
+        if (value := constant(model, node)) is not None:
+            constants[node] = value
+            continue
         if node.op == "output":
             return _upto(operations, names, node)
-        operation = _operation(node, modules, names)
+        operation = _operation(node, modules, names, constants)
         if isinstance(operation, str):  # it changes nothing: the name of its input
             names[node] = operation
         elif folded := _folded(node, operation, operations, names):
@@ -111,22 +116,27 @@ def _upto(
 
 
 def _operation(
-    node: fx.Node, modules: Mapping[str, nn.Module], names: Mapping[fx.Node, str]
+    node: fx.Node,
+    modules: Mapping[str, nn.Module],
+    names: Mapping[fx.Node, str],
+    constants: Constants,
 ) -> Operation | str:
     """The operation of a node, or the name of its input where it is the identity."""
-    inputs = tuple(names[n] for n in node.all_input_nodes)
+    inputs = tuple(names[n] for n in node.all_input_nodes if n not in constants)
     if node.op == "placeholder":
         return Operation("input", "input", ())
     if node.op == "call_module":
         return _of_module(str(node.target), modules[str(node.target)], inputs)
+    if (arrays := affine(node, constants)) is not None:
+        return Operation(node.name, "affine", inputs, {}, arrays)
     make = FUNCTIONS.get(node.target) or METHODS.get(str(node.target))
     if node.op in ("call_function", "call_method") and make:
         made = make(node)
         return inputs[0] if made is None else Operation(node.name, made[0], inputs, made[1])
     raise ValueError(
         f"{node.name} ({node.target}) cannot be exported as integers; there are convolutions, "
-        "linear layers, batch norms, ReLU, ReLU6, pooling, means, sums, concatenations and "
-        "flattening."
+        "linear layers, batch norms, ReLU, ReLU6, pooling, means, sums, concatenations, "
+        "flattening, and sums and products with constants."
     )
 
 
@@ -197,10 +207,11 @@ def _folded(
     """An affine operation taken into the layer before it, if nobody else reads that layer."""
     if operation.kind != "affine":
         return None
-    (source,) = node.all_input_nodes
+    (source,) = (one for one in node.all_input_nodes if one in names)
     before = operations[names[source]]
-    readers = sum(len(n.users) for n, name in names.items() if name == before.name)
-    if before.kind not in ("conv", "linear") or readers > 1:
+    same = [n for n, name in names.items() if name == before.name]  # the layer, and what it took in
+    readers = sum(user not in same for n in same for user in n.users)
+    if before.kind not in ("conv", "linear", "affine") or readers > 1:
         return None
     scale, offset = operation.arrays["scale"], operation.arrays["offset"]
     arrays = dict(before.arrays)

@@ -114,6 +114,10 @@ def _add(node: fx.Node) -> tuple[str, dict[str, Any]]:
     return "add", {}
 
 
+def _global_function(node: fx.Node) -> tuple[str, dict[str, Any]]:
+    return _global(nn.AdaptiveAvgPool2d(_argument(node, 1, "output_size", None)))[:2]
+
+
 def _pool_function(kind: str) -> Function:
     def make(node: fx.Node) -> tuple[str, dict[str, Any]]:
         size = _argument(node, 1, "kernel_size", None)
@@ -140,6 +144,7 @@ FUNCTIONS: dict[Any, Function] = {
     torch.mean: _mean,
     functional.max_pool2d: _pool_function("max_pool"),
     torch.max_pool2d: _pool_function("max_pool"),
+    functional.adaptive_avg_pool2d: _global_function,
     functional.avg_pool2d: _pool_function("avg_pool"),
     functional.dropout: lambda _: None,
 }
