@@ -47,9 +47,8 @@ def _table(rows: Column, reference: EnergyRow | None, title: str) -> Table:
     schemes = sorted({scheme for scheme, _ in rows}, key=SCHEMES.index)
     told = sorted({s for s, k in PAPER if (s, k) in rows}) if reference else []
     scale = reference.energy_fj if reference else 1.0
-    view = Table(
-        title=f"Energy per MAC ({'relative' if reference else 'fJ'}), {title}", box=SIMPLE_HEAD
-    )
+    title = f"Energy per MAC ({'relative' if reference else 'fJ'}), {title}"
+    view = Table(title=title, box=SIMPLE_HEAD, min_width=len(title))
     view.add_column("bits", justify="right")
     for scheme in schemes:
         view.add_column(scheme, justify="right", no_wrap=True)
