@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FGSM_EPSILONS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
-"""Epsilons of the FGSM curves, for pixels in [0, 1]."""
-
 PGD_EPSILONS_255 = (8, 16, 32)
 """Epsilons of the PGD curves, in 1/255 of the pixel range; 7 steps of 2/255."""
 

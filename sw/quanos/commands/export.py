@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
 from quanos.cli import print_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from quanos.config import Config
+    from quanos.export import Agreement
+    from quanos.integer.program import Program
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +46,6 @@ class Export:
         """Write the files and print how far trainer and integers agree."""
         from quanos import export
         from quanos.config import override
-        from quanos.data import load_dataset
         from quanos.integer.graph import trace
         from quanos.integer.program import lower, save
         from quanos.run import write_json
@@ -59,15 +65,7 @@ class Export:
 
             network = qonnx.to_qonnx(operations, meta["input_shape"], name=config.model)
             qonnx.save(self.out / "network.onnx", network)
-        agreement = None
-        if self.check or self.operands:
-            data = load_dataset(config.dataset, config.data_path)
-            if self.check:
-                agreement = export.compare(model, program, data.some_images(self.check))
-            if self.operands:
-                images, layers = data.some_images(self.operands), self.out / "layers"
-                export.write_operands(program, images.numpy(), layers)
-                export.write_head(program, model, images, layers / "head.npz")
+        agreement = self._on_images(model, program, config) if self.check or self.operands else None
         result: dict[str, Any] = export.describe(program, agreement) | {
             "model": config.model,
             "classes": meta["classes"],
@@ -77,6 +75,21 @@ class Export:
             print_json(result)
         else:
             print(_text(result))
+
+    def _on_images(self, model: nn.Module, program: Program, config: Config) -> Agreement | None:
+        """How far integers and trainer agree; writes the layers' operands where asked for."""
+        from quanos import export
+        from quanos.data import load_dataset
+
+        data = load_dataset(config.dataset, config.data_path)
+        agreement = None
+        if self.check:
+            agreement = export.compare(model, program, data.some_images(self.check))
+        if self.operands:
+            images, layers = data.some_images(self.operands), self.out / "layers"
+            export.write_operands(program, images.numpy(), layers)
+            export.write_head(program, model, images, layers / "head.npz")
+        return agreement
 
 
 def _text(result: dict[str, Any]) -> str:

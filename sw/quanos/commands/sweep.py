@@ -76,18 +76,9 @@ class Sweep:
         from quanos.results import read_run
         from quanos.sweep import sweep, tasks
 
-        if self.workers < 1:
-            raise ValueError(f"--workers must be 1 or more, not {self.workers}.")
         config = override(preset(self.preset) | given(self.keys), "command line")
-        if not self.policies or not self.seeds:
-            raise ValueError("a sweep needs at least one policy and one seed.")
+        self._check()
         budgets = self.budgets_mean_bits, self.budgets_mj
-        needy = [policy for policy in self.policies if policy in WITH_LOSSES]
-        if needy and not any(budgets):
-            raise ValueError(
-                f"policy {needy[0]} needs a budget; give --budgets-mean-bits or --budgets-mj, or "
-                "name other --policies."
-            )
         wanted = tasks(config, self.policies, self.seeds, *budgets)
         out = self.out.resolve()
         if self.plan:
@@ -102,14 +93,24 @@ class Sweep:
         found = [read_run(out / task.name) for task in wanted]
         points = [pareto.point(run, run.columns[0], self._operating_point()) for run in found]
         about = {"command": shlex.join(["quanos", *sys.argv[1:]])} | self._about(config)
-        for name in (
-            "commit",
-            "table_sha256",
-        ):  # one each, unless runs were made at different times
+        for name in ("commit", "table_sha256"):  # one each, unless runs are of different times
             about[name] = ", ".join(dict.fromkeys(str(run.origin.get(name)) for run in found))
         result = about | pareto.summary(points, self._operating_point())
         self._write(self.page or out / "sweep.md", points, result)
         print_json(result) if self.json else print(pareto.text(points))
+
+    def _check(self) -> None:
+        """Refuse a sweep of nothing, and policies without the budget that they need."""
+        if self.workers < 1:
+            raise ValueError(f"--workers must be 1 or more, not {self.workers}.")
+        if not self.policies or not self.seeds:
+            raise ValueError("a sweep needs at least one policy and one seed.")
+        needy = [policy for policy in self.policies if policy in WITH_LOSSES]
+        if needy and not (self.budgets_mean_bits or self.budgets_mj):
+            raise ValueError(
+                f"policy {needy[0]} needs a budget; give --budgets-mean-bits or --budgets-mj, or "
+                "name other --policies."
+            )
 
     def _operating_point(self) -> tuple[str, str, str]:
         """Scheme, reading and supply of the fronts' energies."""

@@ -15,6 +15,8 @@ from quanos.commands.keys import given, options
 from quanos.config import Config, load, override, preset, presets
 
 if TYPE_CHECKING:
+    from flows.table import EnergyTable
+
     Keys = Any
 else:
     Keys = options("Keys of the configuration; what is given here goes before the preset.")
@@ -69,10 +71,6 @@ class Train:
         """Run the experiment and print its results."""
         from flows.table import EnergyTable
         from quanos.datasets.download import download
-        from quanos.reporting.summary_table import print_summary
-        from quanos.training.experiment import run_experiment
-        from quanos.training.parallel import leave
-        from quanos.training.slices import Paused, Slice
 
         if self.jobs < 1 or self.time_limit < 0 or self.shard_mb < 0:
             raise ValueError("--jobs must be 1 or more, --time-limit and --shard-mb 0 or more.")
@@ -84,6 +82,14 @@ class Train:
             return
         if self.download:
             download(config.dataset, config.data_path)
+        self._train(config, folder, table)
+
+    def _train(self, config: Config, folder: Path, table: EnergyTable) -> None:
+        from quanos.reporting.summary_table import print_summary
+        from quanos.training.experiment import run_experiment
+        from quanos.training.parallel import leave
+        from quanos.training.slices import Paused, Slice
+
         sitting = Slice(
             time_limit=self.time_limit, shard_mb=self.shard_mb, tensorboard=self.tensorboard
         )
