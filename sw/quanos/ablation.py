@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from quanos.ans import activations, watching
+from quanos.ans import activations
 from quanos.attacks import Attack, fgsm, perturb, predict
 from quanos.layers import quantized_layers
+from quanos.sensing.watching import watching
 
 Batches = Sequence[tuple[Tensor, Tensor]]
 ORDERS = ("sensitive", "random")

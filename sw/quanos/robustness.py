@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
-from quanos.accuracy import accuracy, share, still_right, subset, under_attack
+from quanos.accuracy import accuracy, share, still_right, under_attack
 from quanos.adversary import twins
 from quanos.adversary.gate import gate
 from quanos.adversary.ledger import Ledger
-from quanos.adversary.protocols import Member, count_attacks, in_space, members, paper_protocol
+from quanos.adversary.protocols import count_attacks, in_space, members, paper_protocol
+from quanos.adversary.subject import Subject
 from quanos.config import Config
 from quanos.data import Split
 from quanos.results import PASSES, WORST_CASE
@@ -74,27 +74,21 @@ def evaluate(
     are such: transfer attacks are made on them. `advance(1, text)` is called
     `count_attacks(config)` times. What `ledger` tells of attacks made before is taken over.
     """
-    ledger = ledger or Ledger()
     clean = still_right(model, split, lambda images, labels: images, config.attack_batch)
-    result = Evaluation(len(split), share(clean))
     given = {"16": twin, "seed": other_seed}
     others = {name: network for name, network in given.items() if network is not None}
-
+    subject = Subject(model, split, clean, config, others, ledger or Ledger())
+    result = Evaluation(len(split), share(clean))
     for attack in paper_protocol(config):
         advance(1, f"{attack.name} at {attack.epsilon:.3f}")
-        make = partial(
-            under_attack, model, split, attack, seed=config.seed, batch=config.attack_batch
-        )
-        right = ledger.once(f"paper's {attack.name} at {attack.epsilon:.6g}", make)
+        right = subject.withstood(f"paper's {attack.name} at {attack.epsilon:.6g}", attack)
         result.paper.append(_row(result, attack.name, attack.epsilon, right))
-    standing = {}
-    for epsilon in config.pgd_epsilons:
-        standing[epsilon] = _worst_case(
-            model, split, clean, epsilon, config, others, result, advance, ledger
-        )
+    standing = {
+        epsilon: _worst_case(subject, epsilon, result, advance) for epsilon in config.pgd_epsilons
+    }
     advance(1, "gate")
-    result.gate = gate(model, split, clean, standing, result.strong, config, classes, ledger)
-    if skipped := _absent(model, others, config):
+    result.gate = gate(subject, standing, result.strong, classes)
+    if skipped := _absent(subject):
         result.gate["absent"] = skipped
     return result
 
@@ -106,29 +100,20 @@ def _row(result: Evaluation, attack: str, epsilon: float, right: Tensor) -> dict
 
 
 def _worst_case(
-    model: nn.Module,
-    split: Split,
-    clean: Tensor,
-    epsilon: float,
-    config: Config,
-    others: dict[str, nn.Module],
-    result: Evaluation,
-    advance: Callable[[int, str], None],
-    ledger: Ledger,
+    subject: Subject, epsilon: float, result: Evaluation, advance: Callable[[int, str], None]
 ) -> Tensor:
     """Which images (N,) withstand every attack at `epsilon`; a row of `strong` for each."""
-    standing = clean.clone()
+    config, standing = subject.config, subject.clean.clone()
     for member in members(config):
         advance(1, f"{member.name} at {epsilon:.3f}")
-        if member.twin and twins.absent(member.twin, model, others):
+        if member.twin and twins.absent(member.twin, subject.model, subject.others):
             continue
-        tried = clean if member.everywhere else standing
+        tried = subject.clean if member.everywhere else standing
         withstood = tried.clone()
-        some = subset(split, tried)
-        withstood[tried] = ledger.once(
-            f"{member.name} at {epsilon:.6g}",
-            partial(_tried, model, some, member, epsilon, config, others),
-        ).to(split.device)
+        attack = in_space(member.make(epsilon, config), config)
+        name = f"{member.name} at {epsilon:.6g}"
+        right = subject.withstood(name, attack, tried, twin=member.twin)
+        withstood[tried] = right.to(subject.split.device)
         more = {"box": member.box, "tried": int(tried.sum())}
         result.strong.append(_row(result, member.name, epsilon, withstood) | more)
         standing = standing & withstood
@@ -137,31 +122,11 @@ def _worst_case(
     return standing
 
 
-def _tried(
-    model: nn.Module,
-    split: Split,
-    member: Member,
-    epsilon: float,
-    config: Config,
-    others: dict[str, nn.Module],
-) -> Tensor:
-    """Which images of `split` withstand one attack of the registry."""
-    return under_attack(
-        model,
-        split,
-        in_space(member.make(epsilon, config), config),
-        seed=config.seed,
-        source=others.get(member.twin or ""),
-        twin=member.twin,
-        batch=config.attack_batch,
-    )
-
-
-def _absent(model: nn.Module, others: dict[str, nn.Module], config: Config) -> dict[str, str]:
+def _absent(subject: Subject) -> dict[str, str]:
     """Transfer attacks that were not made, and why."""
     reasons = {
-        member.name: twins.absent(member.twin, model, others)
-        for member in members(config)
+        member.name: twins.absent(member.twin, subject.model, subject.others)
+        for member in members(subject.config)
         if member.twin
     }
     return {name: reason for name, reason in reasons.items() if reason}

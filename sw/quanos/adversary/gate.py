@@ -7,18 +7,16 @@ masked or the attacks too weak; either way accuracy under attack is no robustnes
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from quanos.accuracy import share, still_right, subset, under_attack
-from quanos.adversary.ledger import Ledger
+from quanos.accuracy import share, still_right
 from quanos.adversary.protocols import in_space
+from quanos.adversary.subject import Subject
 from quanos.attacks import evaluating, input_gradient, perturb, pgd, predict
-from quanos.config import Config
 from quanos.data import Split
 from quanos.results import PASSES
 
@@ -32,32 +30,22 @@ LONGER = 3  # times the steps, and times the restarts, of the attack that should
 
 
 def gate(
-    model: nn.Module,
-    split: Split,
-    clean: Tensor,
-    standing: dict[float, Tensor],
-    strong: list[dict[str, Any]],
-    config: Config,
-    classes: int,
-    ledger: Ledger,
+    subject: Subject, standing: dict[float, Tensor], strong: list[dict[str, Any]], classes: int
 ) -> dict[str, Any]:
     """Verdict `passes` or `masked: reason; reason`, with the numbers it stands on.
 
-    `clean` (N,) says which images are classified right, `standing` which withstand the worst case
-    at each epsilon, `strong` are the rows of the strong protocol, `ledger` what was made before.
-    `quanos.training.experiment` has the keys.
+    `standing` says which images (N,) withstand the worst case at each epsilon, `strong` are the
+    rows of the strong protocol. `quanos.training.experiment` has the keys.
     """
+    model, split, clean = subject.model, subject.split, subject.clean
     numbers: dict[str, Any] = {
-        "zero_gradient_share": zero_gradient_share(model, split, config.attack_batch),
-        "accuracy_at_0.5": _at_half(model, split, clean, config, ledger),
+        "zero_gradient_share": zero_gradient_share(model, split, subject.config.attack_batch),
+        "accuracy_at_0.5": _at_half(subject),
         "repeats": repeats(model, split),
-        "rows": [
-            _at(model, split, epsilon, standing[epsilon], strong, config)
-            for epsilon in sorted(standing)
-        ],
+        "rows": [_at(subject, epsilon, standing[epsilon], strong) for epsilon in sorted(standing)],
     }
     if standing:
-        numbers["longer"] = _longer(model, split, clean, standing, config, ledger)
+        numbers["longer"] = _longer(subject, standing)
     reasons = list(reasons_of(numbers, share(clean), len(clean), classes))
     verdict = "masked: " + "; ".join(reasons) if reasons else PASSES
     return {"verdict": verdict, **numbers}
@@ -79,14 +67,12 @@ def repeats(model: nn.Module, split: Split) -> bool:
         return bool(torch.allclose(model(images), model(images), rtol=1e-4, atol=1e-5))
 
 
-def _at_half(
-    model: nn.Module, split: Split, clean: Tensor, config: Config, ledger: Ledger
-) -> float:
+def _at_half(subject: Subject) -> float:
     """Accuracy under PGD with an epsilon that could make every image grey."""
-    attack = pgd(GATE_EPSILON, steps=config.strong_steps, random_start=True, early_stop=True)
-    some, batch = subset(split, clean), config.attack_batch
-    make = partial(under_attack, model, some, attack, seed=config.seed, batch=batch)
-    return _share_of(split, ledger.once("gate's PGD at 0.5", make))
+    steps = subject.config.strong_steps
+    attack = pgd(GATE_EPSILON, steps=steps, random_start=True, early_stop=True)
+    right = subject.withstood("gate's PGD at 0.5", attack, subject.clean)
+    return _share_of(subject.split, right)
 
 
 def _share_of(split: Split, right: Tensor) -> float:
@@ -95,12 +81,7 @@ def _share_of(split: Split, right: Tensor) -> float:
 
 
 def _at(
-    model: nn.Module,
-    split: Split,
-    epsilon: float,
-    standing: Tensor,
-    strong: list[dict[str, Any]],
-    config: Config,
+    subject: Subject, epsilon: float, standing: Tensor, strong: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """What must be ordered at one epsilon: accuracy under noise, FGSM, PGD, white boxes, all."""
     rows = [row for row in strong if row["epsilon"] == epsilon and "box" in row]
@@ -111,11 +92,11 @@ def _at(
         "epsilon": epsilon,
         "fgsm_accuracy": own["fgsm"],
         "pgd_accuracy": own["pgd"],
-        "noise_accuracy": _noise(model, split, epsilon, config),
+        "noise_accuracy": _noise(subject, epsilon),
         "white_box_accuracy": white,
         "worst_accuracy": share(standing),
         "beyond_white_box": _falls(white, beyond),
-        "survives_rounding": _survival(model, split, epsilon, config),
+        "survives_rounding": _survival(subject, epsilon),
     }
 
 
@@ -126,22 +107,24 @@ def _falls(start: float, accuracies: dict[str, float]) -> dict[str, float]:
     return {name: fall for name, fall in falls.items() if fall > 0}
 
 
-def _noise(model: nn.Module, split: Split, epsilon: float, config: Config) -> float:
+def _noise(subject: Subject, epsilon: float) -> float:
     """Accuracy under uniform noise of the same size as the attack."""
+    model, config = subject.model, subject.config
     generator = torch.Generator().manual_seed(config.seed)
     still = in_space(pgd(epsilon, steps=1, step_size=0, random_start=True), config)
     return share(
         still_right(
             model,
-            split,
+            subject.split,
             lambda x, y: perturb(model, x, y, still, generator),
             config.attack_batch,
         )
     )
 
 
-def _survival(model: nn.Module, split: Split, epsilon: float, config: Config) -> float:
+def _survival(subject: Subject, epsilon: float) -> float:
     """Share of PGD's adversarial images that still fool when rounded to 8 bits; 1 of none."""
+    model, split, config = subject.model, subject.split, subject.config
     attack = in_space(pgd(epsilon, steps=config.strong_steps), config)
     fooled = survived = 0
     for images, labels in split.first(config.attack_batch).batches(config.attack_batch):
@@ -152,16 +135,10 @@ def _survival(model: nn.Module, split: Split, epsilon: float, config: Config) ->
     return survived / fooled if fooled else 1.0
 
 
-def _longer(
-    model: nn.Module,
-    split: Split,
-    clean: Tensor,
-    standing: dict[float, Tensor],
-    config: Config,
-    ledger: Ledger,
-) -> dict[str, Any]:
+def _longer(subject: Subject, standing: dict[float, Tensor]) -> dict[str, Any]:
     """PGD with more steps and restarts on what withstood all, where about half did."""
-    half = float(clean.sum()) / 2
+    config = subject.config
+    half = float(subject.clean.sum()) / 2
     epsilon = min(standing, key=lambda e: abs(float(standing[e].sum()) - half))
     more = {
         "steps": LONGER * config.strong_steps,
@@ -171,9 +148,9 @@ def _longer(
         pgd(epsilon, random_start=True, early_stop=True, **more),  # type: ignore[arg-type]
         config,
     )
-    some, batch = subset(split, standing[epsilon]), config.attack_batch
-    make = partial(under_attack, model, some, attack, seed=config.seed + 1, batch=batch)
-    after = _share_of(split, ledger.once(f"gate's longer PGD at {epsilon:.6g}", make))
+    name = f"gate's longer PGD at {epsilon:.6g}"
+    right = subject.withstood(name, attack, standing[epsilon], reseed=1)
+    after = _share_of(subject.split, right)
     return {"epsilon": epsilon, **more, "before": share(standing[epsilon]), "after": after}
 
 

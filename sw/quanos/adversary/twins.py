@@ -7,7 +7,7 @@ quantized networks (QAA, Yang et al. 2024).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from torch import nn
@@ -35,7 +35,7 @@ def at_bits(model: nn.Module, bits: int) -> Iterator[None]:
         set_bits(model, before)
 
 
-def absent(twin: str, model: nn.Module, others: dict[str, nn.Module]) -> str | None:
+def absent(twin: str, model: nn.Module, others: Mapping[str, nn.Module]) -> str | None:
     """Why there is no such twin of `model`; None where there is one."""
     if twin in ("float", "2"):
         return None if quantizers(model) else "the network has no quantizers"
