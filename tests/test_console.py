@@ -15,16 +15,13 @@ from pathlib import Path
 from typing import get_type_hints
 
 import pytest
-import torch
 from test_contract import FILES, ROOT
+from test_quanos_sense_command import untrained
 
 from hw.plan import Plan, Step
 from quanos import cli
 from quanos.commands.completion import options
 from quanos.config import TYPES, override
-from quanos.data import load_dataset
-from quanos.storage.checkpoint import NAME
-from quanos.training import state as states
 
 MODULES = (
     *("hw.rtl.verilog", "hw.tb.harness", "hw.tb.array_harness", "hw.tb.network"),
@@ -208,13 +205,7 @@ NEEDED = {
 @pytest.fixture(scope="module")
 def network(tmp_path_factory) -> Path:
     """The run folder of an untrained network of digits."""
-    folder = tmp_path_factory.mktemp("run")
-    config = override({"ans_images": 24, "attack_images": 8, "device": "cpu"}, "test")
-    data = load_dataset("digits", None)
-    state = states.fresh(config, data)
-    state.model(data.train.images(torch.arange(32)))
-    states.save(folder / NAME, state, config, data)
-    return folder
+    return untrained(tmp_path_factory.mktemp("run"), attack_images=8)
 
 
 @pytest.fixture(scope="module")

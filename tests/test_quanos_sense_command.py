@@ -3,6 +3,7 @@
 import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,16 +27,19 @@ def quanos(*words: str) -> int:
     return int(leave.value.code or 0)
 
 
-@pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of an untrained residual network, quantizers started."""
-    folder = tmp_path_factory.mktemp("run")
-    config = override({"model": "resnet-small", "ans_images": 24, "device": "cpu"}, "test")
+def untrained(folder: Path, **keys: Any) -> Path:
+    """The run folder of an untrained network of digits, quantizers started."""
+    config = override({"ans_images": 24, "device": "cpu"} | keys, "test")
     data = load_dataset("digits", None)
     state = states.fresh(config, data)
     state.model(data.train.images(torch.arange(32)))
     states.save(folder / NAME, state, config, data)
     return folder
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return untrained(tmp_path_factory.mktemp("run"), model="resnet-small")
 
 
 @pytest.fixture(scope="module")

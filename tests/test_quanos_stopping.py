@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_quanos_trainer import killed_before
 
 from quanos.allocation import assignment
 from quanos.allocation.stopping import Standing, begin, bits_before, due, judge, over
@@ -144,19 +145,10 @@ def test_training_ends_with_the_bits_of_the_last_round_that_was_kept(
 
 def killed_everywhere(config, data, whole, tmp_path, monkeypatch) -> None:
     """A kill before the checkpoint of each epoch ends as the uncut run does."""
-    save = checkpoint.save
     for epoch in (2, 3, 4):
         (folder := tmp_path / f"killed{epoch}").mkdir()
-
-        def killed(path, tensors, meta, epoch=epoch, **options):
-            if meta["epoch"] == epoch:
-                raise KeyboardInterrupt
-            save(path, tensors, meta, **options)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(checkpoint, "save", killed)
-            with pytest.raises(KeyboardInterrupt):
-                train(config, data, folder, label="cut")
+        with killed_before(epoch, monkeypatch):
+            train(config, data, folder, label="cut")
         train(config, data, folder, label="resumed")
         assert outcome(folder) == outcome(whole)
 

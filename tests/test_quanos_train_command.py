@@ -182,7 +182,7 @@ def test_every_attack_of_the_registry_runs_alone(run, capsys) -> None:
         (("train", "--preset", "nope"), "preset 'nope' is unknown"),
         (("train", "--dataset", "cifar10", "--data-dir", "/nowhere"), "put cifar-10-batches-bin"),
         (("train", "--table", "/nowhere.json"), "nox -s energy"),
-        (("train", "--device", "tpu"), "use cpu, cuda or auto"),
+        (("train", "--device", "tpu"), "device 'tpu' is not there; use cpu"),
         (("sense", "/nowhere"), "there is no checkpoint /nowhere; name a run folder"),
         (("assign", "/nowhere"), "/nowhere"),
         (("attack", "/nowhere"), "there is no checkpoint /nowhere; name a run folder"),

@@ -1,8 +1,10 @@
 """Algorithm 1: the same seed gives the same bytes, also across a kill; what is wrong is refused."""
 
+import contextlib
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,10 +96,9 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
     )
 
 
-@pytest.mark.parametrize("epoch", [1, 2, 4])
-def test_a_kill_between_the_metrics_and_the_checkpoint_leaves_no_line_twice(
-    data, whole, tmp_path, monkeypatch, epoch
-) -> None:
+@contextlib.contextmanager
+def killed_before(epoch: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Inside, training is killed as it is about to save its checkpoint of an epoch."""
     save = checkpoint.save
 
     def killed(path, tensors, meta, **options):
@@ -108,7 +109,15 @@ def test_a_kill_between_the_metrics_and_the_checkpoint_leaves_no_line_twice(
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save", killed)
         with pytest.raises(KeyboardInterrupt):
-            train(CONFIG, data, tmp_path, label="cut")
+            yield
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 4])
+def test_a_kill_between_the_metrics_and_the_checkpoint_leaves_no_line_twice(
+    data, whole, tmp_path, monkeypatch, epoch
+) -> None:
+    with killed_before(epoch, monkeypatch):
+        train(CONFIG, data, tmp_path, label="cut")
     train(CONFIG, data, tmp_path, label="resumed")
     assert run_bytes(tmp_path) == run_bytes(whole)
     assert metrics(tmp_path) == metrics(whole)
