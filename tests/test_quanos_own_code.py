@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from quanos import build_model, cli, models
+from quanos.commands.train import go_on
 from quanos.config import Config
 from quanos.console import own_code
 from quanos.data import load_dataset
@@ -99,6 +100,11 @@ def test_it_trains_and_its_checkpoint_is_read_again(own):
         assert torch.equal(again(images), state.model.eval()(images))
     assert meta["config"]["model"] == "odd"
     assert replace(config, seed=1).model == "odd"
+
+
+def test_what_goes_on_asks_for_the_same_modules(own):
+    own_code.ask_for("own_net")
+    assert go_on(own / "run") == f"quanos --import own_net train --out {own}/run --resume"
 
 
 def test_a_checkpoint_brings_no_code(own):

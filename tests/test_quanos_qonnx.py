@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_quanos_export import SMALL, Unplanned, seen
+from test_quanos_export import SMALL, Normalised, Unplanned, seen
 from torch import nn
 
 from quanos.integer.graph import trace
@@ -42,8 +42,16 @@ def test_qonnx_computes_the_trainers_network(name: str, bits: int, tmp_path: Pat
     assert np.array_equal(logits.argmax(1), expected.argmax(1))
 
 
-def test_qonnx_takes_a_network_that_nobody_planned_for(tmp_path: Path) -> None:
-    model = seen(Unplanned(2, 2, 2, 2, True), (2, 9, 10), 6, classifier=True)
+OWN = {
+    "branches": lambda: Unplanned(2, 2, 2, 2, True),
+    "normalised by buffers": lambda: Normalised(lambda net, x: (x - net.mean) / net.std),
+    "normalised by numbers": lambda: Normalised(lambda net, x: 2 * x - 1),
+}
+
+
+@pytest.mark.parametrize("build", OWN.values(), ids=OWN)
+def test_qonnx_takes_a_network_that_nobody_planned_for(build, tmp_path: Path) -> None:
+    model = seen(build(), (2, 9, 10), 6, classifier=True)
     images = torch.rand(4, 2, 9, 10)
     with torch.no_grad():
         expected = model(images).numpy()

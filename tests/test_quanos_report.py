@@ -190,6 +190,7 @@ def test_a_verdict_says_what_it_means_and_what_to_do(
     content["columns"]["quanos"]["gate"]["verdict"] = verdict
     text = words(rendered(write_run(tmp_path / "run", content)))
     text = text.partition("What the words mean")[0]
+    assert "and more than " not in text  # 450 images are enough
     assert [part for part in says if part not in text] == []
     assert [part for part in silent if part in text] == []
 
@@ -290,7 +291,7 @@ def edited(change: Callable[[dict[str, Any]], Any]) -> str:
 
 
 BROKEN: list[tuple[str, str | None, str]] = [
-    ("not finished", None, "has not finished; go on with quanos train --resume"),
+    ("not finished", None, "has not finished; go on with quanos train --out "),
     ("empty", "", "is no valid JSON"),
     ("foreign", '{"name": "x"}', "has no 'schema'"),
     ("list", "[1]", "must be an object, not list"),
@@ -319,6 +320,13 @@ BROKEN: list[tuple[str, str | None, str]] = [
     ),
     ("columns", edited(lambda s: s["columns"].clear()), "has no columns"),
 ]
+
+
+def test_a_baselines_folder_names_the_run(run: Path) -> None:
+    (run / "16").mkdir(exist_ok=True)
+    (run / "16" / "config.toml").touch()
+    with pytest.raises(ValueError, match=rf"16 is a network of the run {run}; name that"):
+        read_run(run / "16")
 
 
 @pytest.mark.parametrize(

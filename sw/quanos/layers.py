@@ -171,7 +171,8 @@ def _targets(modules: Mapping[str, nn.Module], kept: list[str], told: Trace | No
     if found:
         raise ValueError(
             f"only Conv2d and Linear can be quantized, not {', '.join(found)}; name them, or the "
-            "modules that they are in, in keep_float."
+            "modules that they are in, in keep_float of quanos.quantize (a function goes with the "
+            "module whose code calls it; move it into one of its own)."
         )
     names = [n for n, m in modules.items() if convertible(m) and not covered(n, kept)]
     if not names:

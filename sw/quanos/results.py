@@ -31,8 +31,11 @@ def read_run(folder: Path) -> Run:
     if not (folder / "config.toml").is_file():
         raise FileContentError(f"{folder} holds no run; name a folder that quanos train made.")
     if not (folder / "summary.json").is_file():
+        if (folder.parent / "summary.json").is_file():
+            raise FileContentError(f"{folder} is a network of the run {folder.parent}; name that.")
         raise FileContentError(
-            f"the run in {folder} has not finished; go on with quanos train --resume."
+            f"the run in {folder} has not finished; go on with quanos train --out {folder} "
+            "--resume."
         )
     summary = read_json(folder / "summary.json")
     if (schema := summary["schema"].text()) != SCHEMA:

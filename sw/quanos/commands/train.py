@@ -13,6 +13,7 @@ import tyro
 from quanos.cli import print_json
 from quanos.commands.keys import given, options
 from quanos.config import Config, load, override, preset, presets
+from quanos.console import own_code
 
 if TYPE_CHECKING:
     from flows.table import EnergyTable
@@ -108,9 +109,7 @@ class Train:
             self._paused(str(pause), folder)
             return
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(
-                f"stopped; go on with: quanos train --out {folder} --resume"
-            ) from None
+            raise KeyboardInterrupt(f"stopped; go on with: {go_on(folder)}") from None
         finally:
             leave()
         if summary:  # process 0's alone under torchrun
@@ -125,11 +124,10 @@ class Train:
         plan.give(as_json=self.json)
 
     def _paused(self, stands: str, folder: Path) -> None:
-        go_on = shlex.join(["quanos", "train", "--out", str(folder), "--resume"])
         if self.json:
-            print_json({"finished": False, "stands": stands, "go_on": go_on})
+            print_json({"finished": False, "stands": stands, "go_on": go_on(folder)})
         else:
-            print(f"time limit: {stands}; go on with: {go_on}")
+            print(f"time limit: {stands}; go on with: {go_on(folder)}")
 
     def _configuration(self) -> tuple[str, Config]:
         """A name for the run, and file or preset with the given keys before it."""
@@ -145,3 +143,8 @@ class Train:
         name = self.preset or keys.get("dataset", "digits")
         base = preset(name) if self.preset or name in presets() else {}
         return name, override(base | keys, "command line")
+
+
+def go_on(folder: Path) -> str:
+    """The command that goes on with the run, modules of one's own included."""
+    return shlex.join(["quanos", *own_code.options(), "train", "--out", str(folder), "--resume"])

@@ -21,6 +21,12 @@ def ask_for(module: str) -> None:
     os.environ[VARIABLE] = ",".join(dict.fromkeys([*names, module]))
 
 
+def options() -> list[str]:
+    """The options that ask for the same modules again."""
+    names = filter(None, os.environ.get(VARIABLE, "").split(","))
+    return [word for name in names for word in ("--import", name)]
+
+
 def import_asked() -> None:
     """Import what was asked for, the working folder searched last.
 

@@ -10,6 +10,9 @@ TOO_WEAK = "times the steps and restarts still take"
 ABOVE_CHANCE = 0.1
 """Of the way from chance to all right: a network below it has learnt next to nothing."""
 
+FEW_IMAGES = 150
+"""Of fewer, three images are more than the 2 points that a longer attack may still find."""
+
 
 def reasons(column: Column) -> str:
     """Why the gate does not let the column pass."""
@@ -27,6 +30,12 @@ def by_chance(column: Column, classes: int) -> bool:
     return column.clean_accuracy < chance + ABOVE_CHANCE * (1 - chance)
 
 
+def _few(column: Column) -> str:
+    """That the gate's 2 points are less than a few images."""
+    images = column.attacked_images
+    return f", and more than {images} images" if 0 < images < FEW_IMAGES else ""
+
+
 def verdict(column: Column, classes: int) -> str:
     """What the verdict means and what to do about it, to follow the network's name."""
     if by_chance(column, classes):
@@ -39,7 +48,8 @@ def verdict(column: Column, classes: int) -> str:
         return (
             f"is masked: {reasons(column)}. The attacks stopped before they had found all that "
             "there is to find, so accuracy under attack is lower than it looks; attack again with "
-            "more steps and restarts (strong_steps, strong_restarts, or quanos attack --full)."
+            "more steps and restarts (strong_steps, strong_restarts, or quanos attack --full)"
+            f"{_few(column)}."
         )
     if column.gate.masked:
         return (
