@@ -210,7 +210,10 @@ def _add_mapping(parser: Parser) -> None:
     """Onto which cells, and how."""
     add = parser.add_argument
     add("--liberty", type=Path, help="library to map to (default: the shipped one)")
-    add("--clock-ps", type=float, default=Options.clock_ps, metavar="N")
+    add(
+        "--clock-ps", type=float, default=Options.clock_ps, metavar="N",
+        help="period that mapping aims at (default: 2000)",
+    )  # fmt: skip
     add(
         "--clockgate",
         action=argparse.BooleanOptionalAction,

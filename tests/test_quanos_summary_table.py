@@ -1,6 +1,10 @@
 """The table that ends `quanos train`."""
 
-from quanos.reporting.summary_table import rows
+from pathlib import Path
+
+import pytest
+
+from quanos.reporting.summary_table import print_summary, rows
 
 
 def column(energy: list[tuple[str, float]]) -> dict[str, object]:
@@ -26,6 +30,19 @@ def test_an_energy_that_one_network_lacks_shifts_no_other() -> None:
     table = dict(rows(columns))
     assert table["energy, % of 16 bit: dvafs, nominal"] == ["20.0", "30.0"]
     assert table["energy, % of 16 bit: dg, nominal"] == ["-", "40.0"]
+
+
+def test_a_scheme_that_the_table_cannot_price_is_told_with_the_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    mean = column([("dg", 0.4)]) | {"energy_missing": {"dvafs": "no row [4, 4]."}}
+    columns = {"quanos": column([("dg", 0.2)]) | {"energy_missing": {}}, "mean": mean}
+    head = {"dataset": "digits", "model": "net", "seed": 0}
+    print_summary({**head, "columns": columns}, Path("run"))
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "no energy by dvafs: no row [4, 4].",
+        "run folder run",
+    ]
 
 
 def test_what_a_masked_network_withstands_is_not_told() -> None:

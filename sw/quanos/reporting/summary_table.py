@@ -25,10 +25,21 @@ def summary_table(summary: dict[str, Any]) -> Table:
 
 
 def print_summary(summary: dict[str, Any], folder: Path) -> None:
-    """The table, and where the run lies."""
+    """The table, what energies it lacks and why, and where the run lies."""
     console = Console(width=None if Console().is_terminal else 100)
     console.print(summary_table(summary))
+    for scheme, reason in missing(summary["columns"]).items():
+        console.print(f"no energy by {scheme}: {reason}", highlight=False, markup=False)
     console.print(f"run folder {folder}", highlight=False)
+
+
+def missing(columns: dict[str, Any]) -> dict[str, str]:
+    """Why an energy table that was given prices no network, or not all, by a scheme."""
+    found: dict[str, str] = {}
+    for column in columns.values():
+        for scheme, reason in column.get("energy_missing", {}).items():
+            found.setdefault(scheme, reason)
+    return found
 
 
 def rows(columns: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
