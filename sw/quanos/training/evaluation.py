@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,29 +37,39 @@ def main_column(config: Config) -> str:
     return "quanos" if config.policy == "ans" else config.policy
 
 
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What all columns of a run share; `sitting` is what this slice of it may do."""
+
+    config: Config
+    data: Dataset
+    folder: Path
+    table: EnergyTable
+    sitting: Slice
+
+
 def evaluate_columns(
-    states: dict[str, State],
-    config: Config,
-    data: Dataset,
-    folder: Path,
-    table: EnergyTable,
-    sitting: Slice,
+    experiment: Experiment, states: dict[str, State]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every column's part of the summary; what was measured is kept in its folder as it comes.
 
     So a run that was cut off makes no attack twice. Prices are made anew: they cost nothing, and
     the table may be another one. Raises Paused after an attack where the time of `sitting` is up.
     """
+    config, data, folder = experiment.config, experiment.data, experiment.folder
     twin = states["16"].model if "16" in states else None
     for name, state in states.items():
         path = (folder if name == main_column(config) else folder / name) / MEASURED
         if not path.exists():
             others = Others(twin, from_other_seed(config, data, name))
-            ledger = _ledger(path.with_name(ATTACKED), state.model, config, data, others, sitting)
-            write_json(path, column(name, state, config, data, others, ledger))
+            ledger = _ledger(path.with_name(ATTACKED), state.model, experiment, others)
+            write_json(path, column(name, state, experiment, others, ledger))
             ledger.remove()
         measured = json.loads(path.read_text(encoding="utf-8"))
-        yield name, measured | priced(state.model, data.input_shape, measured["bits"], table)
+        yield (
+            name,
+            measured | priced(state.model, data.input_shape, measured["bits"], experiment.table),
+        )
 
 
 class Others(NamedTuple):
@@ -88,35 +99,24 @@ def from_other_seed(config: Config, data: Dataset, name: str) -> nn.Module | Non
     return model.to(device(config))
 
 
-def _ledger(
-    path: Path,
-    model: nn.Module,
-    config: Config,
-    data: Dataset,
-    others: Others,
-    sitting: Slice,
-) -> Ledger:
+def _ledger(path: Path, model: nn.Module, experiment: Experiment, others: Others) -> Ledger:
     """The attacks on a network that were made before a slice ended; it may end after each."""
 
     def told(attack: str, *_: float) -> None:
-        if sitting.over():
+        if experiment.sitting.over():
             raise Paused(f"{path.parent} is trained, and attacked up to {attack}")
 
-    images = data.test.first(config.attack_images).codes
+    config = experiment.config
+    images = experiment.data.test.first(config.attack_images).codes
     return Ledger(path, fingerprint([model, *others], config, images), told)
 
 
 def column(
-    name: str,
-    state: State,
-    config: Config,
-    data: Dataset,
-    others: Others,
-    ledger: Ledger,
+    name: str, state: State, experiment: Experiment, others: Others, ledger: Ledger
 ) -> dict[str, Any]:
     """What is measured of one network, all of its summary but the prices."""
-    model = state.model
-    data = data.to(next(model.parameters()).device)
+    config, model = experiment.config, state.model
+    data = experiment.data.to(next(model.parameters()).device)
     with Progress(f"{name}: attacks", count_attacks(config)) as progress:
         result = evaluate(
             model,

@@ -57,7 +57,13 @@ from quanos.run import SUMMARY, open_run, provenance, write_json
 from quanos.storage.files import held
 from quanos.trainer import SENSED, train
 from quanos.training import parallel
-from quanos.training.evaluation import evaluate_columns, from_other_seed, main_column
+from quanos.training.evaluation import (
+    Experiment,
+    evaluate_columns,
+    from_other_seed,
+    main_column,
+)
+from quanos.training.parallel import Group
 from quanos.training.slices import Slice
 from quanos.training.state import State, device, fresh
 from quanos.training.together import Task, prepared, train_together
@@ -93,6 +99,7 @@ def run_experiment(
     fresh(config, data)  # refuses what cannot be before anything is written
     from_other_seed(config, data, main_column(config))  # the same for what attacks need
     group = parallel.group(config.device)
+    experiment = Experiment(config=config, data=data, folder=folder, table=table, sitting=sitting)
     with ExitStack() as stack:
         group.from_lead(lambda: stack.enter_context(held(folder)))
         group.from_lead(lambda: open_run(folder, config, resume=resume, overwrite=overwrite))
@@ -100,24 +107,25 @@ def run_experiment(
         origin |= _begun(folder, _device_name(config))
         if group.lead:
             write_json(folder / "run.json", origin)
-        start = time.perf_counter()
-        if jobs > 1:
-            main, *others = tasks(config, folder, limit, table)
-            train_together(main, others, sitting, jobs)
-        states = dict(train_columns(config, data, folder, sitting, table))
-        if not group.lead:
-            return {}
-        trained = time.perf_counter()
-        columns = dict(evaluate_columns(states, config, data, folder, table, sitting))
-        seconds = {"train": trained - start, "evaluate": time.perf_counter() - trained}
-        summary = _summary(config, data, table) | {"seconds": seconds, "columns": columns}
-        write_json(folder / "run.json", origin | {"finished": _now()})
-        write_json(folder / SUMMARY, summary)
+        summary = _summary(experiment, group, limit, jobs)
+        if group.lead:
+            write_json(folder / "run.json", origin | {"finished": _now()})
+            write_json(folder / SUMMARY, summary)
         return summary
 
 
-def _summary(config: Config, data: Dataset, table: EnergyTable) -> dict[str, Any]:
-    """What a summary says of the run as a whole."""
+def _summary(experiment: Experiment, group: Group, limit: int, jobs: int) -> dict[str, Any]:
+    """Train, attack and price; what `summary.json` holds, and nothing but in process 0."""
+    start = time.perf_counter()
+    if jobs > 1:
+        main, *others = tasks(experiment, limit)
+        train_together(main, others, experiment.sitting, jobs)
+    states = dict(train_columns(experiment))
+    if not group.lead:
+        return {}
+    trained = time.perf_counter()
+    columns = dict(evaluate_columns(experiment, states))
+    config, data = experiment.config, experiment.data
     return {
         "schema": SCHEMA,
         "dataset": data.name,
@@ -125,16 +133,19 @@ def _summary(config: Config, data: Dataset, table: EnergyTable) -> dict[str, Any
         "input_shape": list(data.input_shape),
         "classes": data.classes,
         "seed": config.seed,
-        "table_sha256": table.sha256,
+        "table_sha256": experiment.table.sha256,
+        "seconds": {"train": trained - start, "evaluate": time.perf_counter() - trained},
+        "columns": columns,
     }
 
 
-def tasks(config: Config, folder: Path, limit: int, table: EnergyTable) -> Iterator[Task]:
+def tasks(experiment: Experiment, limit: int) -> Iterator[Task]:
     """The network by the policy and the baselines at given bits, each with its folder made ready.
 
     Other baselines hang on the first network's bits; they are trained when it is.
     """
-    both: dict[str, Any] = {"limit": limit, "table": table}
+    config, folder = experiment.config, experiment.folder
+    both: dict[str, Any] = {"limit": limit, "table": experiment.table}
     yield Task(name=main_column(config), config=config, folder=folder, warm=None, **both)
     for name in filter(str.isdigit, config.baselines):
         own = replace(config, baselines=(), **_uniform(float(name)))
@@ -148,31 +159,26 @@ def make_ready(place: Path, config: Config) -> None:
     write_json(place / "run.json", provenance(config, ""))
 
 
-def train_columns(
-    config: Config,
-    data: Dataset,
-    folder: Path,
-    sitting: Slice,
-    table: EnergyTable,
-) -> Iterator[tuple[str, State]]:
+def train_columns(experiment: Experiment) -> Iterator[tuple[str, State]]:
     """The network by the configured policy, then each baseline; name and final state."""
+    config, data, folder = experiment.config, experiment.data, experiment.folder
     group = parallel.group(config.device)
     name = main_column(config)
-    state = train(config, data, folder, label=name, sitting=sitting, table=table)
+    options: dict[str, Any] = {"sitting": experiment.sitting, "table": experiment.table}
+    state = train(config, data, folder, label=name, **options)
     yield name, state
-    options: dict[str, Any] = {"warm": folder / SENSED, "sitting": sitting, "table": table}
+    options["warm"] = folder / SENSED
     for baseline in config.baselines:
-        own = replace(config, baselines=(), **_baseline(baseline, state.model, data, config, table))
+        own = replace(config, baselines=(), **_baseline(baseline, state.model, experiment))
         group.from_lead(partial(make_ready, folder / baseline, own))
         yield baseline, train(own, data, folder / baseline, label=baseline, **options)
 
 
-def _baseline(
-    name: str, model: nn.Module, data: Dataset, config: Config, table: EnergyTable
-) -> dict[str, Any]:
+def _baseline(name: str, model: nn.Module, experiment: Experiment) -> dict[str, Any]:
     """The keys that make a run the baseline of that name: a policy's has the network's energy."""
     if name in POLICIES:
-        energy = energy_mj(model, data.input_shape, config, table)
+        shape = experiment.data.input_shape
+        energy = energy_mj(model, shape, experiment.config, experiment.table)
         return ONCE | {"policy": name, "energy_mj": energy, "mean_bits": 0.0}
     bits = own_layers(model, get_bits(model))
     return _uniform(float(round(mean(bits))) if name == "mean" else float(name))
