@@ -239,16 +239,26 @@ def _arguments() -> argparse.Namespace:
     add("netlist", type=Path, metavar="NETLIST.json")
     add("--liberty", type=Path, help="its library (default: the shipped one)")
     add("--top", help="module, where the file holds several")
-    add("--delays", choices=("zero", "nldm"), default="nldm")
-    add("--stimulus", default="uniform", metavar="uniform|gaussian|FILE.npz")
+    add(
+        "--delays", choices=("zero", "nldm"), default="nldm",
+        help="zero counts no glitches; nldm, by slew and load, does (default: nldm)",
+    )  # fmt: skip
+    add(
+        "--stimulus", default="uniform", metavar="uniform|gaussian|FILE.npz",
+        help="words of the ports: random, bell-shaped on ports w and a, or an array for each port "
+        "(default: uniform)",
+    )  # fmt: skip
     add("--hold", action="append", default=[], metavar="PORT=VALUE", help="keep a port constant")
-    add("--vectors", type=int, default=10_240, metavar="N")
+    add("--vectors", type=int, default=10_240, metavar="N", help="cycles (default: 10240)")
     add("--warmup", type=int, default=8, metavar="N", help="cycles before counting starts")
-    add("--seed", type=int, default=0, metavar="S")
+    add("--seed", type=int, default=0, metavar="S", help="of the random words (default: 0)")
     add("--step-ps", type=float, default=STEP_PS, help="time step of the simulation")
     add("--reject", type=float, default=REJECT, help="0: transport delays, 1: inertial delays")
     add("--threads", type=int, default=1, metavar="N", help="the counts are the same")
-    add("--clock-ps", type=float, default=2000.0, help="period that SAIF's times are written for")
+    add(
+        "--clock-ps", type=float, default=2000.0, metavar="N",
+        help="period that SAIF's times are written for (default: 2000)",
+    )  # fmt: skip
     add("--out", type=Path, required=True, metavar="FILE.saif")
     add("--counts", type=Path, metavar="FILE.json", help="rising and falling, by net, too")
     parser.add_json()

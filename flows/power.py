@@ -220,10 +220,16 @@ def _arguments() -> argparse.Namespace:
     add("--saif", type=Path, required=True, help="activity of every net")
     add("--liberty", type=Path, help="its library (default: the shipped one)")
     add("--top", help="module, where the file holds several")
-    add("--clock-ps", type=float, required=True, metavar="N")
+    add(
+        "--clock-ps", type=float, required=True, metavar="N",
+        help="period of the clock, as the activity has it",
+    )  # fmt: skip
     add("--vdd", type=float, metavar="V", help="supply (default: the library's)")
-    add("--port-ff", type=float, default=Conditions.port_ff)
-    add("--wire-scale", type=float, default=Conditions.wire_scale)
+    add("--port-ff", type=float, default=Conditions.port_ff, metavar="C", help="load of an output")
+    add(
+        "--wire-scale", type=float, default=Conditions.wire_scale, metavar="X",
+        help="share of the library's wire loads (default: 0)",
+    )  # fmt: skip
     add("--stages", action="store_true", help="energy of logic and registers, by stage, too")
     parser.add_json()
     return parser.parse_args()

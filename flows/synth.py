@@ -226,7 +226,10 @@ def _add_mapping(parser: Parser) -> None:
         action=argparse.BooleanOptionalAction,
         help="use full and half adder cells (default: where the library has them)",
     )
-    add("--dont-use", action="append", default=[], metavar="CELL")
+    add(
+        "--dont-use", action="append", default=[], metavar="CELL",
+        help="map without this cell; may be given again",
+    )  # fmt: skip
 
 
 def main() -> int:

@@ -88,17 +88,29 @@ def analyse(
     return Analysis(netlist, library, case or {}, conditions or Conditions()).timing()
 
 
+_WORDS = {
+    "input_slew_ps": "slew of the inputs",
+    "clock_slew_ps": "slew of the clock at every register",
+    "port_ff": "load of an output",
+    "wire_scale": "share of the library's wire loads",
+}
+
+
 def _arguments() -> argparse.Namespace:
     parser = Parser("python -m flows.timing", __doc__)
     add = parser.add_argument
     add("netlist", type=Path, metavar="NETLIST.json")
     add("--liberty", type=Path, help="its library (default: the shipped one)")
     add("--top", help="module, where the file holds several")
-    add("--case", action="append", default=[], metavar="PIN=0|1")
+    add(
+        "--case", action="append", default=[], metavar="PIN=0|1",
+        help="hold an input pin, as in a[3]=1; may be given again",
+    )  # fmt: skip
     add("--clock-ps", type=float, metavar="N", help="refuse a longer path than N")
     for condition in fields(Conditions):
         name = f"--{condition.name.replace('_', '-')}"
-        add(name, type=float, default=condition.default)
+        told = f"{_WORDS[condition.name]} (default: {condition.default:g})"
+        add(name, type=float, default=condition.default, metavar="X", help=told)
     parser.add_json()
     return parser.parse_args()
 
