@@ -36,7 +36,7 @@ SECOND = FIRST | {SUB: lambda c: (-1.0, c)}
 
 
 def constant(module: torch.nn.Module, node: fx.Node) -> Tensor | None:
-    """The tensor that a node of the graph reads out of the network; None for any other node."""
+    """The tensor, of any shape, that a node of the graph reads out of the network; else None."""
     if node.op != "get_attr":
         return None
     value: Any = module
