@@ -141,6 +141,10 @@ def test_any_network_is_judged(tmp_path: Path) -> None:
             r"logits \(2, 3\) for 2 images of 3 classes, not \(2, 4",
         ),
         (lambda out: quanos.train(Small, shapes(), out), "not the class Small"),
+        (
+            lambda out: quanos.train(nn.Sequential(Small(), nn.Softmax(1)), shapes(), out),
+            "gives probabilities; leave the softmax out",
+        ),
         (lambda out: quanos.train(Small(), images(3), out), "not tuple; make one with quanos.dat"),
         (lambda out: quanos.attack(Small(), images(3)), "not tuple; make one with quanos.dataset"),
         (lambda out: quanos.attack(Small(4), shapes()), r"not \(2, 4\); wrap it in a module"),

@@ -169,6 +169,10 @@ def _check(model: nn.Module, data: Dataset) -> None:
             f"the model must give logits {wanted} for {len(images)} images of {data.classes} "
             f"classes, not {shape}; wrap it in a module whose forward gives the logits alone."
         )
+    if bool((logits >= 0).all()) and torch.allclose(
+        logits.sum(1), torch.ones(len(logits)).to(place)
+    ):
+        raise ValueError("the model gives probabilities; leave the softmax out: logits are asked.")
 
 
 def attack(
