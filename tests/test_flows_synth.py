@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from flows.console import FlowError
-from flows.library import Library
+from flows.library import SHIPPED, Library
 from flows.netlist import Netlist
 from flows.synth import synthesize
 from flows.synthesis.synth_script import Options
@@ -179,6 +179,25 @@ def test_a_changed_included_file_is_synthesised_anew(design, tmp_path):
         done = synthesize(design(text, "t.v"), "t", tmp_path / "out", LIBRARY)
         found.append(done.by_cell)
     assert found == [{"AND2_X1": 1}, {"OR2_X1": 1}]
+
+
+GROUPED = """cell (GROUPED) { area : 99; pin (A, B) { direction : input; capacitance : 1; }
+  pin (Y) { direction : output; function : "A&B"; timing () { related_pin : "A B"; %s } } }"""
+
+
+def test_a_library_that_groups_pins_is_mapped_to(design, tmp_path):
+    """ABC would end itself on it."""
+    kinds = "cell_rise", "cell_fall", "rise_transition", "fall_transition"
+    tables = "".join(f'{kind} (scalar) {{ values ("5"); }}' for kind in kinds)
+    text = SHIPPED.read_text().rstrip().removesuffix("}") + GROUPED % tables + "}"
+    (tmp_path / "grouped.lib").write_text(text)
+    library = Library.load(tmp_path / "grouped.lib")
+    assert library.cells["GROUPED"].inputs == ("A", "B")
+    done = [
+        synthesize(design(MAC), "mac", tmp_path / folder, x)
+        for folder, x in (("1", library), ("2", LIBRARY))
+    ]
+    assert done[0].by_cell == done[1].by_cell
 
 
 def run(*arguments):
