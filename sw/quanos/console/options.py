@@ -7,6 +7,7 @@ import inspect
 import shutil
 import textwrap
 from collections.abc import Callable
+from copy import copy
 from dataclasses import MISSING, Field, fields, make_dataclass
 from itertools import pairwise
 from typing import Annotated, Any, get_type_hints
@@ -37,7 +38,7 @@ def shown(kind: Any) -> Callable[..., Any]:
     hints = get_type_hints(kind, include_extras=True)
     texts = _texts(kind)
     told = [
-        (field.name, Annotated[hint, _option(field, hint, texts[field.name])], field)
+        (field.name, Annotated[hint, _option(field, hint, texts[field.name])], copy(field))
         for field in fields(kind)
         if not _speaks(hint := hints[field.name])
     ]
