@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +14,8 @@ from flows.console import FlowError
 from flows.library import SHIPPED, Library
 from flows.netlist import Netlist
 from flows.synth import synthesize
+from flows.synthesis.synth_jobs import Job
+from flows.synthesis.synth_print import show
 from flows.synthesis.synth_script import Options
 from hw.rtl.spec import ArraySpec
 from hw.rtl.verilog import write
@@ -228,6 +231,21 @@ def test_an_array_is_mapped_element_by_element_into_a_flat_netlist(tmp_path, sch
     cells = [x.cell for x in netlist.instances]
     assert set(cells) <= set(LIBRARY.cells)  # no element is left as a module
     assert any(cell.startswith("CLKGATE") for cell in cells) == gates
+
+
+@pytest.mark.parametrize(
+    ("top", "spec", "columns"),
+    [
+        ("mine", {}, []),
+        ("mac_fixed_w16a16", {}, ["area / fixed"]),
+        ("wide", {"rows": 2, "columns": 2}, ["um2/element"]),
+    ],
+)
+def test_the_table_has_the_columns_that_say_something(capsys, top, spec, columns):
+    result = SimpleNamespace(top=top, cells=1, area_um2=4.0, critical_path_ps=9.0, library="lib")
+    show([result], [Job(top, (), spec)])
+    out = capsys.readouterr().out
+    assert [name for name in ("um2/element", "area / fixed") if name in out] == columns
 
 
 def test_a_damaged_spec_is_one_sentence(design, tmp_path):

@@ -68,7 +68,10 @@ class Tables:
             values = values if variables == [0, 1] else values.T
             grid = [index[variables.index(0)], index[variables.index(1)]]
         else:
-            raise FlowError(f"a {kind} table has axes that NLDM does not know.")
+            raise FlowError(
+                f"a {kind} table has axes other than NLDM's slew and load; leave it out of a copy "
+                "of the library, or the cell."
+            )
         return Lut.of(np.array(grid[0]) * axes[0], np.array(grid[1]) * axes[1], values)
 
     def _axes(self, table: Any) -> tuple[list[int], list[list[float]]]:

@@ -26,14 +26,17 @@ def _rows(results: list[Synthesis], jobs: list[Job]) -> Iterator[tuple[str, ...]
 
 
 def show(results: list[Synthesis], jobs: list[Job]) -> None:
-    """Print the table."""
+    """Print the table, without the columns that these designs have nothing in."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"Synthesis onto {results[0].library}", caption=CAPTION)
-    for name in HEADER:
+    rows = list(_rows(results, jobs))
+    columns = {name: cells for name, *cells in zip(HEADER, *rows, strict=True) if {*cells} != {"-"}}
+    caption = CAPTION if HEADER[-1] in columns else None
+    table = Table(title=f"Synthesis onto {results[0].library}", caption=caption)
+    for name in columns:
         table.add_column(name, justify="left" if name == "design" else "right", no_wrap=True)
-    for row in _rows(results, jobs):
+    for row in zip(*columns.values(), strict=True):
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else 100).print(table)
 
