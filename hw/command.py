@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
 from typing import Any, NoReturn
 
 
@@ -119,8 +120,7 @@ def guarded(body: Callable[[], int]) -> int:
         package = (error.name or "hw").partition(".")[0]
         if package == "hw":
             raise
-        remedy = "install it with pip install quanos[hw]"
-        print(f"error: package {package} is missing; {remedy}.", file=sys.stderr)
+        print(f"error: {missing(package, 'hw')}", file=sys.stderr)
         return 2
     except OSError as error:
         print(f"error: {os_sentence(error)}", file=sys.stderr)
@@ -131,6 +131,24 @@ def guarded(body: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("interrupted.", file=sys.stderr)
         return INTERRUPTED
+
+
+def missing(package: str, extra: str) -> str:
+    """What to do without a package that an extra of ours brings.
+
+    >>> missing("pyosys", "flows")
+    'package pyosys is missing; install it with pip install quanos[flows].'
+    """
+    return f"package {package} is missing; install it with pip install quanos[{extra}]."
+
+
+def ask_for(extra: str, *packages: str) -> None:
+    """For a package's own `__init__`: before one of its commands (`python -m`) is imported, leave
+    with one sentence, status 2, where a package of the extra is missing."""
+    running = sys.argv[:1] == ["-m"]  # so it is while Python looks for the module
+    if running and (lacking := [name for name in packages if find_spec(name) is None]):
+        print(f"error: {missing(lacking[0], extra)}", file=sys.stderr)
+        sys.exit(2)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ import pytest
 from test_contract import FILES, ROOT
 from test_quanos_sense_command import untrained
 
+from hw.command import ask_for
 from hw.plan import Plan, Step
 from quanos import cli
 from quanos.commands.completion import options
@@ -255,10 +256,24 @@ def test_a_plan_of_quanos_says_its_steps_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_longer_attack_takes_longer_by_its_plan(network, capsys) -> None:
+def test_a_longer_attack_takes_longer_by_its_plan(network, capsys, monkeypatch) -> None:
+    """At the same rate: measured ones would make this a test of the machine."""
+    rates = "quanos.training.estimate.pass_rates"
+    monkeypatch.setattr(rates, lambda *_: (0.002, 0.001))
     own = planned(quanos("attack", network, "--plan", "--json"), capsys)["seconds"]
     full = planned(quanos("attack", network, "--full", "--plan", "--json"), capsys)["seconds"]
     assert full > 5 * own
+
+
+@pytest.mark.parametrize(("argv", "status"), [(["-m"], 2), (["quanos"], None)])
+def test_a_command_asks_for_its_extra_first(argv, status, monkeypatch, capsys) -> None:
+    """`python -m flows.X` in an environment without the extra; an import alone asks for nothing."""
+    monkeypatch.setattr("sys.argv", argv)
+    with pytest.raises(SystemExit) if status else contextlib.nullcontext() as left:
+        ask_for("flows", "json", "no_such_package")
+    told = "package no_such_package is missing; install it with pip install quanos[flows].\n"
+    assert (left.value.code if left else None) == status
+    assert capsys.readouterr().err == ("error: " + told if status else "")
 
 
 def test_a_plan_knows_what_a_run_has_done(tmp_path, capsys) -> None:

@@ -176,3 +176,9 @@ def test_each_extra_works_from_a_wheel_in_an_empty_environment(
     else:
         assert priced.returncode == 2
         assert "install it with pip install quanos[sw]" in priced.stderr
+    for package, command in (("flows", "flows.synth"), ("sw", "quanos.reproduce")):
+        helped = run(f"python -m {command} --help", programmes, folder)
+        asked = f"install it with pip install quanos[{package}]" in helped.stderr
+        assert (helped.returncode, asked) == (
+            (0, False) if extra in (package, "all") else (2, True)
+        )

@@ -125,3 +125,14 @@ def test_only_arrays_of_one_precision_are_taken(changes):
     spec = ArraySpec(**{"rows": 1, "columns": 1, "w_width": 2, "a_width": 2} | changes)
     with pytest.raises(ValueError, match="the proof takes arrays of scheme fixed"):
         emit_properties(spec)
+
+
+def test_without_the_extra_hw_its_package_is_named(monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "hw.rtl.properties", raising=False)
+    monkeypatch.setitem(sys.modules, "amaranth.back", None)
+    monkeypatch.setattr(sys, "argv", ["control"])
+    with pytest.raises(SystemExit) as left:
+        console.run(control.main)
+    said = capsys.readouterr().err
+    assert said == "error: package amaranth is missing; install it with pip install quanos[hw].\n"
+    assert left.value.code == 2

@@ -1,6 +1,10 @@
 """QUANOS: bits per layer by adversarial noise sensitivity (Panda, ISLPED 2020)."""
 
+from hw.command import ask_for
+
 __version__ = "0.1.0"
+
+ask_for("sw", "torch", "safetensors", "tyro", "tomli_w", "rich")
 
 # Names of the package and the modules that they come from, imported when first used, so that the
 # command line answers `--help` without loading torch.
