@@ -1,5 +1,6 @@
 """Small good files of the formats of hardware and flow, and how a changed one is packed anew."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -114,7 +115,12 @@ def as_npz(tree: Any) -> bytes:
 
 
 def _array(value: Any) -> np.ndarray:
-    try:
-        return np.asarray(value)
-    except ValueError:  # ragged
-        return np.asarray([value, None], dtype=object)
+    with contextlib.suppress(ValueError):  # ragged
+        array = np.asarray(value)
+        if array.ndim <= PICKLED_AXES or not array.dtype.hasobject:
+            return array
+    return np.asarray([value, None], dtype=object)
+
+
+PICKLED_AXES = 32
+"""Most that pickle takes of an array of objects, which may have 64."""
