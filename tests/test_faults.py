@@ -441,6 +441,10 @@ def test_held_where_the_file_system_has_no_locks(tmp_path: Path, monkeypatch) ->
     def unsupported(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(files.fcntl, "flock", unsupported)
-    with held(tmp_path), held(tmp_path):
+    with held(tmp_path), pytest.raises(BusyError), held(tmp_path):
         pass
+    monkeypatch.setattr(files.fcntl, "flock", unsupported)
+    entered = []
+    with held(tmp_path), held(tmp_path):
+        entered.append(tmp_path)
+    assert entered == [tmp_path]
